@@ -1,0 +1,65 @@
+//! Time that never goes back.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Unix milliseconds that follow the wall clock forward and ignore it when it jumps back.
+///
+/// Within a process the monotonic clock carries it; over a restart the store's high-water mark does. So a clock set
+/// back by an hour delays no lease and no retry.
+#[derive(Debug)]
+pub struct Clock {
+    started: Instant,
+    /// Unix milliseconds at `started`.
+    base: i64,
+    /// What `now` has been moved by with [`Clock::advance`].
+    skew: AtomicI64,
+    wall: fn() -> i64,
+}
+
+impl Clock {
+    /// A clock that starts no earlier than `high_water` (Unix milliseconds).
+    pub fn new(high_water: i64) -> Clock {
+        Clock::with_wall(high_water, wall)
+    }
+
+    fn with_wall(high_water: i64, wall: fn() -> i64) -> Clock {
+        Clock { started: Instant::now(), base: wall().max(high_water), skew: AtomicI64::new(0), wall }
+    }
+
+    /// Unix milliseconds.
+    pub fn now(&self) -> i64 {
+        let carried = self.base + self.started.elapsed().as_millis() as i64;
+        // Forward jumps (a machine that slept) are taken over; the base of the monotonic clock stays behind them.
+        carried.max((self.wall)()) + self.skew.load(Ordering::Relaxed)
+    }
+
+    /// Moves time forward, for tests that do not want to wait.
+    pub fn advance(&self, ms: i64) {
+        self.skew.fetch_add(ms.max(0), Ordering::Relaxed);
+    }
+}
+
+fn wall() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicI64;
+
+    static WALL: AtomicI64 = AtomicI64::new(10_000_000);
+
+    #[test]
+    fn a_wall_clock_that_jumps_back_an_hour_does_not_take_time_with_it() {
+        let clock = Clock::with_wall(0, || WALL.load(Ordering::Relaxed));
+        let before = clock.now();
+        WALL.fetch_sub(3_600_000, Ordering::Relaxed);
+        assert!(clock.now() >= before, "within the process");
+        let after_restart = Clock::with_wall(before, || WALL.load(Ordering::Relaxed));
+        assert!(after_restart.now() >= before, "over a restart");
+        WALL.fetch_add(2 * 3_600_000, Ordering::Relaxed);
+        assert!(clock.now() >= before + 3_600_000, "forward jumps are followed");
+    }
+}

@@ -1,0 +1,388 @@
+//! Group commit: one thread writes. While one commit is on its way to the disk, requests queue up; the next takes all.
+//!
+//! The same thread serves claims, leases that run out and retries that fall due, so nothing polls while a process
+//! works alone. Another process on the same store is noticed by the store's version, looked at every [`PEEK`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashMap;
+use tasker_store::{Batch, Committed, Done, Op, Store};
+use tasker_wire::{Error, Failure, Kind, Report, StepError};
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::session::{Given, Session};
+
+/// Operations in one commit.
+const OPS_MAX: usize = 256;
+/// Requests that may wait; more make their senders wait.
+const WAITING_MAX: usize = 8_192;
+/// How often another process's writes are looked for.
+const PEEK: Duration = Duration::from_millis(20);
+/// Due rows handled in one commit.
+const DUE_MAX: usize = 256;
+/// First and longest pause after the store could not commit.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// One operation and who waits for it.
+struct Request {
+    op: Op,
+    reply: Option<SyncSender<Result<Done, Error>>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    requests: VecDeque<Request>,
+    poked: bool,
+    closing: bool,
+}
+
+/// What the committer shares with the engine.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) cache: Cache,
+    pub(crate) jitter: bool,
+    pub(crate) max_crashes: u32,
+    // Sessions come and go rarely; read once a commit.
+    pub(crate) sessions: Mutex<Vec<Arc<Session>>>,
+    // Who waits for a task to rest; a commit looks here only for tasks that did.
+    pub(crate) waiters: Mutex<FxHashMap<i64, Vec<SyncSender<()>>>>,
+    inbox: Mutex<Inbox>,
+    arrival: Condvar,
+    room: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, jitter: bool, max_crashes: u32) -> Shared {
+        Shared {
+            store,
+            clock,
+            cache: Cache::default(),
+            jitter,
+            max_crashes,
+            sessions: Mutex::default(),
+            waiters: Mutex::default(),
+            inbox: Mutex::default(),
+            arrival: Condvar::new(),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Queues operations and waits for their commit.
+    pub(crate) fn commit(&self, ops: Vec<Op>) -> Vec<Result<Done, Error>> {
+        let count = ops.len();
+        let mut replies = Vec::with_capacity(count);
+        {
+            let mut inbox = self.inbox.lock();
+            while inbox.requests.len() >= WAITING_MAX && !inbox.closing {
+                self.room.wait(&mut inbox);
+            }
+            if inbox.closing {
+                return (0..count).map(|_| Err(closed())).collect();
+            }
+            for op in ops {
+                let (send, receive) = sync_channel(1);
+                inbox.requests.push_back(Request { op, reply: Some(send) });
+                replies.push(receive);
+            }
+        }
+        self.arrival.notify_one();
+        replies.into_iter().map(|r| r.recv().unwrap_or_else(|_| Err(closed()))).collect()
+    }
+
+    /// Queues an operation whose effect nobody waits for; kept and tried again until the store takes it.
+    pub(crate) fn send(&self, op: Op) {
+        self.inbox.lock().requests.push_back(Request { op, reply: None });
+        self.arrival.notify_one();
+    }
+
+    /// Makes the committer look for due rows and claims now.
+    pub(crate) fn poke(&self) {
+        self.inbox.lock().poked = true;
+        self.arrival.notify_one();
+    }
+
+    /// Lets the committer end once everything queued has been stored.
+    pub(crate) fn close(&self) {
+        self.inbox.lock().closing = true;
+        self.arrival.notify_one();
+        self.room.notify_all();
+    }
+
+    fn wake_waiters(&self, task: i64) {
+        if let Some(waiting) = self.waiters.lock().remove(&task) {
+            for waiter in waiting {
+                // A waiter that has left needs no word.
+                let _ = waiter.try_send(());
+            }
+        }
+    }
+
+    fn wake_all_waiters(&self) {
+        for waiting in self.waiters.lock().values() {
+            for waiter in waiting {
+                let _ = waiter.try_send(());
+            }
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(Kind::Unavailable, "engine_closed", "the engine has been closed").hint("open it again")
+}
+
+/// The loop; ends after [`Shared::close`].
+pub(crate) fn run(shared: &Shared) {
+    let mut state = Loop { maybe_ready: true, next_wake: None, version: None, peeked: Instant::now(), pause: None };
+    state.read_wake(shared);
+    loop {
+        let timeout = state.timeout(shared);
+        let (requests, closing) = {
+            let mut inbox = shared.inbox.lock();
+            if (inbox.requests.is_empty() || state.pause.is_some())
+                && !inbox.poked
+                && !(inbox.closing && state.pause.is_none())
+            {
+                shared.arrival.wait_for(&mut inbox, timeout);
+            }
+            if std::mem::take(&mut inbox.poked) {
+                state.maybe_ready = true;
+                state.next_wake = Some(i64::MIN);
+            }
+            let count = inbox.requests.len().min(OPS_MAX);
+            let requests: Vec<Request> = inbox.requests.drain(..count).collect();
+            (requests, inbox.closing)
+        };
+        shared.room.notify_all();
+        let idle = requests.is_empty();
+        state.turn(shared, requests);
+        if closing && (idle || state.pause.is_some()) {
+            return;
+        }
+    }
+}
+
+struct Loop {
+    /// A claim might find something.
+    maybe_ready: bool,
+    next_wake: Option<i64>,
+    version: Option<u64>,
+    peeked: Instant,
+    /// The store could not commit; how long to leave it alone.
+    pause: Option<Duration>,
+}
+
+impl Loop {
+    fn timeout(&self, shared: &Shared) -> Duration {
+        if let Some(pause) = self.pause {
+            return pause;
+        }
+        let until_wake = self
+            .next_wake
+            .map_or(PEEK, |at| Duration::from_millis(at.saturating_sub(shared.clock.now()).max(0) as u64));
+        until_wake.min(PEEK)
+    }
+
+    fn read_wake(&mut self, shared: &Shared) {
+        match shared.store.next_wake() {
+            Ok(at) => self.next_wake = at,
+            Err(error) => tracing::warn!(%error, "cannot read the next wake-up; looking again soon"),
+        }
+    }
+
+    fn peek(&mut self, shared: &Shared) {
+        if self.peeked.elapsed() < PEEK {
+            return;
+        }
+        self.peeked = Instant::now();
+        let Ok(version) = shared.store.version() else { return };
+        if self.version.replace(version).is_some_and(|before| before != version) {
+            self.maybe_ready = true;
+            self.read_wake(shared);
+            shared.wake_all_waiters();
+            shared.sessions.lock().iter().for_each(|s| s.tell_changed_outside());
+        }
+    }
+
+    fn turn(&mut self, shared: &Shared, requests: Vec<Request>) {
+        self.peek(shared);
+        let now = shared.clock.now();
+        let due = self.next_wake.is_some_and(|at| at <= now);
+        let sessions: Vec<Arc<Session>> = shared.sessions.lock().clone();
+        let mut claimants = Vec::new();
+        let mut claims = Vec::new();
+        for session in &sessions {
+            if let Some(claim) = session.claim_request() {
+                claims.push(claim);
+                claimants.push(session);
+            }
+        }
+        if requests.is_empty() && !due && !(self.maybe_ready && !claims.is_empty()) {
+            return;
+        }
+        let (mut ops, mut replies) = (Vec::with_capacity(requests.len() + 1), Vec::with_capacity(requests.len() + 1));
+        if due {
+            ops.push(Op::Due { limit: DUE_MAX });
+            replies.push(None);
+        }
+        for Request { op, reply } in requests {
+            ops.push(op);
+            replies.push(reply);
+        }
+        let batch = Batch {
+            ops: &ops,
+            claims: &claims,
+            now,
+            jitter_seed: shared.jitter.then(rand::random),
+            max_crashes: shared.max_crashes,
+            knows: &|task| shared.cache.knows(task),
+        };
+        match shared.store.commit(&batch) {
+            Ok(committed) => {
+                if self.pause.take().is_some() {
+                    tracing::info!("the store commits again");
+                }
+                self.after(shared, &sessions, &claimants, &claims, ops, replies, committed, due);
+            }
+            Err(error) => self.failed(shared, ops, replies, &error),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the loose ends of one commit
+    fn after(
+        &mut self,
+        shared: &Shared,
+        sessions: &[Arc<Session>],
+        claimants: &[&Arc<Session>],
+        claims: &[tasker_store::ClaimRequest],
+        ops: Vec<Op>,
+        replies: Vec<Option<SyncSender<Result<Done, Error>>>>,
+        committed: Committed,
+        due: bool,
+    ) {
+        let Committed { results, claimed, rested, cut_short, next_wake, left_ready } = committed;
+        // Results first: what a claim needs must be in the cache before its worker sees it.
+        let mut sent_again = Vec::new();
+        for (op, result) in ops.into_iter().zip(&results) {
+            if let Op::Finish { task, no, fence, worker, report } = op {
+                match (result, report) {
+                    (Ok(Done::Finished { accepted: true }), Report::Success { result, .. }) => {
+                        shared.cache.keep_result(task, no, result.into());
+                    }
+                    (Ok(Done::Finished { accepted: false }), _) => {
+                        tracing::info!(task, step = no, fence, "a report came too late and was kept as rejected");
+                    }
+                    (Err(error), Report::Success { execution_us, .. }) => {
+                        tracing::error!(task, step = no, %error, "a result could not be stored; the step fails");
+                        sent_again.push(Op::Finish {
+                            task,
+                            no,
+                            fence,
+                            worker,
+                            report: unstorable(error, execution_us),
+                        });
+                    }
+                    (Err(error), _) => tracing::error!(task, step = no, %error, "a report could not be stored"),
+                    _ => {}
+                }
+            }
+        }
+        let mut filled = false;
+        for ((session, claim), claimed) in claimants.iter().zip(claims).zip(claimed) {
+            filled |= claimed.len() == claim.slots;
+            let mut given = Vec::with_capacity(claimed.len());
+            for mut claimed in claimed {
+                if claimed.fence > claimed.attempts + 1 {
+                    shared.cache.void_results(claimed.task);
+                }
+                if let Some(info) = claimed.info.take() {
+                    shared.cache.keep_info(info);
+                }
+                match shared.cache.info(claimed.task) {
+                    Some(info) => given.push(Given { claimed, info }),
+                    None => tracing::error!(
+                        task = claimed.task,
+                        "a claimed task is not in the cache; its lease will expire"
+                    ),
+                }
+            }
+            session.give(given);
+        }
+        if !claims.is_empty() {
+            self.maybe_ready = filled;
+        }
+        self.maybe_ready |= left_ready;
+        if due {
+            self.read_wake(shared);
+        }
+        self.next_wake = self.next_wake.into_iter().chain(next_wake).min();
+        for (reply, result) in replies.into_iter().zip(results) {
+            if let Some(reply) = reply {
+                // Whoever asked may have given up waiting.
+                let _ = reply.try_send(result);
+            }
+        }
+        for (task, state) in rested {
+            if state.is_final() {
+                shared.cache.forget(task);
+            }
+            shared.wake_waiters(task);
+        }
+        for cut in cut_short {
+            if let Some(session) = sessions.iter().find(|s| s.worker == cut.worker) {
+                session.tell_cut_short(cut);
+            }
+        }
+        sent_again.into_iter().for_each(|op| shared.send(op));
+    }
+
+    /// Reports are kept and tried again; whoever waits for an answer gets it.
+    fn failed(
+        &mut self,
+        shared: &Shared,
+        ops: Vec<Op>,
+        replies: Vec<Option<SyncSender<Result<Done, Error>>>>,
+        error: &Error,
+    ) {
+        if self.pause.is_none() {
+            tracing::error!(%error, "the store cannot commit; reports wait and are tried again");
+        }
+        self.pause = Some(self.pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1)));
+        let mut kept = VecDeque::new();
+        for (op, reply) in ops.into_iter().zip(replies) {
+            match reply {
+                Some(reply) => {
+                    let _ = reply.try_send(Err(error.clone()));
+                }
+                None if matches!(op, Op::Due { .. }) => {}
+                None => kept.push_back(Request { op, reply: None }),
+            }
+        }
+        let mut inbox = shared.inbox.lock();
+        kept.append(&mut inbox.requests);
+        inbox.requests = kept;
+    }
+}
+
+fn unstorable(error: &Error, execution_us: i64) -> Report {
+    Report::Failure(Box::new(Failure {
+        error: StepError {
+            message: format!("the result could not be stored: {}", error.message),
+            error_type: "serialization_error".into(),
+            error_code: None,
+            backtrace: Vec::new(),
+            retryable: false,
+            status_code: None,
+            context: None,
+        },
+        retry_after_ms: None,
+        timed_out: false,
+        metadata: None,
+        execution_us,
+    }))
+}

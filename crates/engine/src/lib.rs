@@ -1,0 +1,669 @@
+//! The engine: what runs tasks over a store.
+//!
+//! One thread commits ([`committer`]), one keeps house ([`Engine`]'s housekeeper: heartbeats, dead processes).
+//! Workers take a [`Session`]; clients create, read, wait and act. Handles are cheap to clone; the last one closes it.
+
+mod cache;
+mod clock;
+mod committer;
+mod create;
+mod liveness;
+mod session;
+mod views;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, LazyLock, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tasker_core::load;
+use tasker_core::state::{StepState, TaskState};
+use tasker_core::{id, outcome};
+use tasker_store::sqlite::Sqlite;
+use tasker_store::{Done, NewWorker, Op, Store, TaskRecord};
+use tasker_wire::{
+    AuditView, DeadLetterView, DoctorReport, Error, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest,
+    TaskView, TemplateView, WorkerView,
+};
+use uuid::Uuid;
+
+pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
+pub use session::{Given, Session};
+pub use tasker_store::{Claimed, Order, TaskInfo};
+pub use views::time;
+
+use committer::Shared;
+use create::Schemas;
+use liveness::Liveness;
+
+/// Tasks in one bulk creation.
+pub const BULK_MAX: usize = 1_000;
+/// How often dead processes are looked for.
+const DEAD_EVERY: Duration = Duration::from_millis(250);
+/// Longest time between heartbeats.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+
+/// Settings of an engine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `TASKER_ENV`: chooses the overrides of templates; `test` switches retry jitter off.
+    pub environment: Option<String>,
+    /// Worker deaths after which a step is given up (`poison_step`).
+    pub max_crashes: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { environment: std::env::var("TASKER_ENV").ok().filter(|e| !e.is_empty()), max_crashes: 3 }
+    }
+}
+
+/// The URL used when none is given: `TASKER_URL`, or a file in the current folder.
+pub fn default_url() -> String {
+    std::env::var("TASKER_URL").ok().filter(|u| !u.is_empty()).unwrap_or_else(|| "sqlite://.tasker/tasker.db".into())
+}
+
+/// A template file to register.
+#[derive(Debug, Clone)]
+pub struct TemplateFile {
+    /// Where it came from, for messages.
+    pub path: String,
+    /// YAML text.
+    pub source: String,
+}
+
+/// A created task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its UUID.
+    pub task_uuid: Uuid,
+    /// It existed before (same idempotency key, same payload).
+    pub existing: bool,
+}
+
+/// A worker that takes a seat.
+#[derive(Debug, Clone)]
+pub struct Attach {
+    /// Unique name; made up when absent.
+    pub name: Option<String>,
+    /// `python`, `ruby`, `rust`.
+    pub language: &'static str,
+    /// Version of its SDK.
+    pub sdk_version: String,
+    /// Queues it takes from.
+    pub queues: Vec<String>,
+    /// Handlers it has.
+    pub handlers: Vec<String>,
+    /// Handlers it runs at once.
+    pub slots: usize,
+    /// Length of a lease, milliseconds.
+    pub lease_ms: i64,
+}
+
+/// A handle on an engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    options: Options,
+    schemas: Schemas,
+    liveness: Arc<Mutex<Option<Liveness>>>,
+    pid: u32,
+    closed: Arc<Closing>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Closing {
+    closed: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Closing {
+    /// Waits at most `time`; true once closing.
+    fn wait(&self, time: Duration) -> bool {
+        let mut closed = self.closed.lock();
+        if !*closed {
+            self.told.wait_for(&mut closed, time);
+        }
+        *closed
+    }
+}
+
+// One engine a URL and process, so that a client and a worker side by side share claims and wake-ups.
+static OPEN: LazyLock<Mutex<HashMap<String, Weak<Inner>>>> = LazyLock::new(Mutex::default);
+
+impl Engine {
+    /// Opens the engine of a URL, or another handle on it if this process has it open.
+    ///
+    /// `sqlite::memory:` is private: every call opens a new one.
+    pub fn open(url: &str, options: Options) -> Result<Engine, Error> {
+        if url == "sqlite::memory:" {
+            return Engine::start(Sqlite::open(url)?, options);
+        }
+        let key = absolute(url);
+        let mut open = OPEN.lock();
+        let pid = std::process::id();
+        if let Some(inner) = open.get(&key).and_then(Weak::upgrade) {
+            if inner.pid == pid {
+                return Ok(Engine { inner });
+            }
+            // A forked child inherits the handle but not the threads; it opens its own and leaks what it inherited.
+            std::mem::forget(inner);
+        }
+        if !url.starts_with("sqlite:") {
+            let scheme = url.split(':').next().unwrap_or_default();
+            return Err(Error::new(Kind::Invalid, "unsupported_url", format!("no store answers to `{scheme}:`"))
+                .hint("use sqlite:///path/to/file.db"));
+        }
+        let engine = Engine::start(Sqlite::open(url)?, options)?;
+        open.insert(key, Arc::downgrade(&engine.inner));
+        Ok(engine)
+    }
+
+    fn start(store: Sqlite, options: Options) -> Result<Engine, Error> {
+        let file: PathBuf = store.path().to_path_buf();
+        Engine::over(Arc::new(store), options, Some(file))
+    }
+
+    /// An engine over any store. `file`: where the store lies on this machine, for noticing dead processes.
+    pub fn over(store: Arc<dyn Store>, options: Options, file: Option<PathBuf>) -> Result<Engine, Error> {
+        let clock = clock::Clock::new(store.high_water()?);
+        let jitter = options.environment.as_deref() != Some("test");
+        let shared = Arc::new(Shared::new(store, clock, jitter, options.max_crashes));
+        let liveness = Arc::new(Mutex::new(file.map(|f| Liveness::beside(&f))));
+        let closed = Arc::new(Closing::default());
+        let committer = {
+            let shared = shared.clone();
+            spawn("tasker-commit", move || committer::run(&shared))?
+        };
+        let housekeeper = {
+            let (shared, liveness, closed) = (shared.clone(), liveness.clone(), closed.clone());
+            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed))?
+        };
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                shared,
+                options,
+                schemas: Schemas::default(),
+                liveness,
+                pid: std::process::id(),
+                closed,
+                threads: Mutex::new(vec![committer, housekeeper]),
+            }),
+        })
+    }
+
+    /// Where the store is; never holds a password.
+    pub fn url(&self) -> &str {
+        self.inner.shared.store.url()
+    }
+
+    /// How durable a commit is.
+    pub fn durability(&self) -> String {
+        self.inner.shared.store.durability()
+    }
+
+    /// Whether this handle was inherited over a fork; nothing but dropping it works then.
+    pub fn is_foreign(&self) -> bool {
+        self.inner.pid != std::process::id()
+    }
+
+    /// Unix milliseconds by the engine's clock.
+    pub fn now(&self) -> i64 {
+        self.inner.shared.clock.now()
+    }
+
+    /// Moves the engine's clock forward, for tests that do not want to wait.
+    pub fn advance_clock(&self, ms: i64) {
+        self.inner.shared.clock.advance(ms);
+        self.inner.shared.poke();
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.inner.shared.store
+    }
+
+    fn commit_one(&self, op: Op) -> Result<Done, Error> {
+        self.inner.shared.commit(vec![op]).pop().unwrap_or(Ok(Done::Nothing))
+    }
+
+    /// Checks and stores templates; one result a file: namespace, name, version and warnings.
+    pub fn register_templates(
+        &self,
+        files: &[TemplateFile],
+        strict: bool,
+    ) -> Vec<Result<(TemplateView, Vec<String>), Error>> {
+        files.iter().map(|file| self.register_template(file, strict)).collect()
+    }
+
+    fn register_template(&self, file: &TemplateFile, strict: bool) -> Result<(TemplateView, Vec<String>), Error> {
+        let environment = self.inner.options.environment.clone();
+        let loaded =
+            load::load(&file.source, &file.path, &load::Options { environment: environment.as_deref(), strict })
+                .map_err(|e| {
+                    Error::new(Kind::Unprocessable, "invalid_template", e.to_string().trim_end().to_string())
+                })?;
+        let template = loaded.template;
+        for (what, schema) in std::iter::once(("input_schema".to_string(), template.input_schema.as_ref())).chain(
+            template.steps.iter().map(|s| (format!("result_schema of step `{}`", s.name), s.result_schema.as_ref())),
+        ) {
+            if let Some(Err(why)) = schema.map(create::compile_schema) {
+                return Err(Error::new(
+                    Kind::Unprocessable,
+                    "invalid_template",
+                    format!("{}: the {what} is not a valid JSON Schema: {why}", file.path),
+                ));
+            }
+        }
+        let identity = (template.namespace.clone(), template.name.clone(), template.version.clone());
+        self.commit_one(Op::AddTemplate(tasker_store::TemplateSource {
+            path: file.path.clone(),
+            source: file.source.clone(),
+            environment,
+            identity,
+        }))?;
+        let view = TemplateView {
+            namespace: template.namespace,
+            name: template.name,
+            version: template.version,
+            description: template.description,
+            path: file.path.clone(),
+            steps: template.steps.into_iter().map(|s| s.name).collect(),
+        };
+        Ok((view, loaded.warnings.iter().map(ToString::to_string).collect()))
+    }
+
+    /// Every registered template, newest registration of each version.
+    pub fn templates(&self) -> Result<Vec<TemplateView>, Error> {
+        let views = self.store().templates()?.into_iter().map(|record| {
+            let workflow = self.store().workflow(record.id)?;
+            Ok(TemplateView {
+                namespace: record.namespace,
+                name: record.name,
+                version: record.version,
+                description: workflow.template.description.clone(),
+                path: record.path,
+                steps: workflow.template.steps.iter().map(|s| s.name.clone()).collect(),
+            })
+        });
+        views.collect()
+    }
+
+    /// Creates tasks, at most [`BULK_MAX`], in one commit. One result a request; a bad one stops no other.
+    pub fn create(&self, requests: &[TaskRequest]) -> Vec<Result<Created, Error>> {
+        if requests.len() > BULK_MAX {
+            let error = Error::new(
+                Kind::TooLarge,
+                "too_many_tasks",
+                format!("{} tasks in one call; at most {BULK_MAX} are taken", requests.len()),
+            )
+            .hint("split the call");
+            return requests.iter().map(|_| Err(error.clone())).collect();
+        }
+        let now = self.now();
+        let checked: Vec<Result<Op, Error>> = requests
+            .iter()
+            .map(|r| create::new_task(self.store(), &self.inner.schemas, r, now).map(|new| Op::Create(Box::new(new))))
+            .collect();
+        let ops = checked.iter().filter_map(|c| c.as_ref().ok().cloned()).collect();
+        let mut done = self.inner.shared.commit(ops).into_iter();
+        checked
+            .into_iter()
+            .map(|checked| {
+                checked.and_then(|_| match done.next() {
+                    Some(Ok(Done::Created { uuid, existing, .. })) => Ok(Created { task_uuid: uuid, existing }),
+                    Some(Err(error)) => Err(error),
+                    _ => Err(Error::new(Kind::Bug, "store_error", "the store gave no answer to a creation")),
+                })
+            })
+            .collect()
+    }
+
+    fn record(&self, task: Uuid) -> Result<TaskRecord, Error> {
+        self.store().task(task)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, "task_not_found", format!("there is no task {task}"))
+                .hint("list tasks with `tasker ls`")
+        })
+    }
+
+    fn view(&self, record: &TaskRecord) -> Result<TaskView, Error> {
+        let workflow = self.store().workflow(record.template)?;
+        let mut failed = Vec::new();
+        if record.task.counts.isolated > 0 {
+            let steps = self.store().steps(record.id)?;
+            let batch = |s: &&tasker_store::StepRecord| s.step.state == StepState::Error && s.name.is_some();
+            failed = steps.iter().filter(batch).filter_map(|s| s.name.clone()).collect();
+        }
+        Ok(views::task(record, &workflow, failed))
+    }
+
+    /// A task.
+    pub fn task(&self, task: Uuid) -> Result<TaskView, Error> {
+        self.view(&self.record(task)?)
+    }
+
+    /// A page of tasks, newest first.
+    pub fn tasks(&self, filter: &TaskFilter) -> Result<TaskList, Error> {
+        if let Some(status) = &filter.status
+            && status != "paused"
+            && TaskState::parse(status).is_none()
+        {
+            let known: Vec<&str> = TaskState::ALL.iter().map(|s| s.as_str()).chain(["paused"]).collect();
+            return Err(Error::new(Kind::Invalid, "invalid_request", format!("`{status}` is not a task status"))
+                .hint(format!("use one of {}", known.join(", "))));
+        }
+        let (records, total) = self.store().tasks(filter)?;
+        Ok(TaskList { tasks: records.iter().map(|r| self.view(r)).collect::<Result<_, _>>()?, total })
+    }
+
+    /// The steps of a task with results and history.
+    pub fn steps(&self, task: Uuid) -> Result<Vec<StepView>, Error> {
+        let record = self.record(task)?;
+        let workflow = self.store().workflow(record.template)?;
+        Ok(views::steps(&record, &workflow, self.store().steps(record.id)?, &self.store().attempts(record.id)?))
+    }
+
+    /// One step, by name or UUID.
+    pub fn step(&self, task: Uuid, step: &str) -> Result<StepView, Error> {
+        let steps = self.steps(task)?;
+        let names: Vec<String> = steps.iter().map(|s| s.name.clone()).collect();
+        steps.into_iter().find(|s| s.name == step || s.step_uuid == step).ok_or_else(|| {
+            let error = Error::new(Kind::NotFound, "step_not_found", format!("task {task} has no step `{step}`"));
+            match outcome::nearest(step, names.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("its steps are {}", names.join(", "))),
+            }
+        })
+    }
+
+    /// Operator actions on a task, oldest first.
+    pub fn audit(&self, task: Uuid) -> Result<Vec<AuditView>, Error> {
+        let record = self.record(task)?;
+        let workflow = self.store().workflow(record.template)?;
+        let steps = self.store().steps(record.id)?;
+        Ok(self.store().audit(record.id)?.into_iter().map(|a| views::audit(a, &record, &workflow, &steps)).collect())
+    }
+
+    /// Dead letters, newest first.
+    pub fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetterView>, Error> {
+        Ok(self.store().dead_letters(limit)?.into_iter().map(views::dead_letter).collect())
+    }
+
+    /// Workers, those seen last first.
+    pub fn workers(&self) -> Result<Vec<WorkerView>, Error> {
+        let now = self.now();
+        Ok(self.store().workers()?.into_iter().map(|w| views::worker(w, now)).collect())
+    }
+
+    /// Checks every invariant of the stored rows.
+    pub fn doctor(&self) -> Result<DoctorReport, Error> {
+        self.store().doctor(self.now())
+    }
+
+    /// The number of a step, from its name or UUID, for an [`Order`].
+    pub fn step_number(&self, task: Uuid, step: &str) -> Result<u16, Error> {
+        let view = self.step(task, step)?;
+        view.step_uuid
+            .parse()
+            .ok()
+            .and_then(id::split_step_uuid)
+            .map(|(_, no)| no)
+            .ok_or_else(|| Error::new(Kind::Bug, "store_error", "a step has a foreign UUID"))
+    }
+
+    /// Does an operator's action and gives the task as it is then.
+    pub fn act(&self, task: Uuid, order: Order, actor: &str, reason: &str) -> Result<TaskView, Error> {
+        self.commit_one(Op::Act { task, order, actor: actor.into(), reason: reason.into() })?;
+        self.task(task)
+    }
+
+    /// Waits until the task ended or rests in `blocked_by_failures`.
+    pub fn wait(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
+        let deadline = Instant::now() + timeout;
+        let number = self.record(task)?.id;
+        loop {
+            let (send, receive) = sync_channel(1);
+            // Registered before looking, so that no commit slips in between.
+            self.inner.shared.waiters.lock().entry(number).or_default().push(send);
+            let record = self.record(task)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if record.task.state.is_resting() {
+                self.stop_waiting(number);
+                return self.view(&record);
+            }
+            if left.is_zero() {
+                self.stop_waiting(number);
+                let status = views::status(&record.task);
+                return Err(Error::new(
+                    Kind::Timeout,
+                    "timeout",
+                    format!("task {task} has not ended within {} ms; it is {status}", timeout.as_millis()),
+                )
+                .hint(
+                    "wait longer; see what it does with `tasker show`, and whether a worker runs with `tasker doctor`",
+                ));
+            }
+            // A word, silence or a closed engine all lead to another look.
+            let _ = receive.recv_timeout(left);
+            drop(receive);
+            self.stop_waiting(number);
+        }
+    }
+
+    /// Drops the waiters of a task that nobody listens to any more, this one included.
+    fn stop_waiting(&self, task: i64) {
+        let mut waiters = self.inner.shared.waiters.lock();
+        if let Some(list) = waiters.get_mut(&task) {
+            // A full channel has been told already; an open, empty one still waits.
+            list.retain(|w| matches!(w.try_send(()), Ok(())));
+            if list.is_empty() {
+                waiters.remove(&task);
+            }
+        }
+    }
+
+    /// Gives a worker a seat.
+    pub fn attach(&self, attach: Attach) -> Result<Arc<Session>, Error> {
+        let name = attach.name.unwrap_or_else(|| {
+            format!("{}-{}-{}", attach.language, std::process::id(), &Uuid::now_v7().simple().to_string()[20..])
+        });
+        if name.is_empty()
+            || name.len() > 128
+            || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c))
+            || name.starts_with('.')
+        {
+            return Err(Error::new(Kind::Invalid, "invalid_worker_id", format!("`{name}` cannot name a worker"))
+                .hint("use up to 128 letters, digits, `-`, `_`, `.` or `:`"));
+        }
+        if self.inner.shared.sessions.lock().iter().any(|s| s.name == name) {
+            return Err(Error::new(
+                Kind::Conflict,
+                "worker_exists",
+                format!("this process already runs a worker named `{name}`"),
+            ));
+        }
+        if let Some(liveness) = &mut *self.inner.liveness.lock() {
+            liveness.announce(&name);
+        }
+        let worker = NewWorker {
+            name: name.clone(),
+            language: attach.language.into(),
+            sdk_version: attach.sdk_version,
+            queues: attach.queues.clone(),
+            handlers: attach.handlers,
+            slots: attach.slots as u32,
+            pid: std::process::id(),
+            lease_ms: attach.lease_ms,
+        };
+        let worker = match self.commit_one(Op::AddWorker(Box::new(worker)))? {
+            Done::Worker(worker) => worker,
+            other => return Err(Error::new(Kind::Bug, "store_error", format!("the store answered {other:?}"))),
+        };
+        let session = Arc::new(Session::new(worker, name, attach.queues.into(), attach.lease_ms, attach.slots));
+        self.inner.shared.sessions.lock().push(session.clone());
+        self.inner.shared.poke();
+        Ok(session)
+    }
+
+    /// Ends a worker's session: whatever it still holds is queued again at once, not counted as an attempt.
+    pub fn detach(&self, session: &Session) {
+        session.close();
+        self.inner.shared.sessions.lock().retain(|s| s.name != session.name);
+        if let Err(error) = self.commit_one(Op::WorkerGone { name: session.name.clone(), stopped: true }) {
+            tracing::warn!(worker = session.name, %error, "the worker's steps could not be handed back; their leases will end");
+        }
+        if let Some(liveness) = &mut *self.inner.liveness.lock() {
+            liveness.withdraw(&session.name);
+        }
+    }
+
+    /// Queues a report on an attempt; it is stored with the next commit.
+    pub fn report(&self, session: &Session, claimed: &Claimed, report: Report) {
+        self.inner.shared.send(Op::Finish {
+            task: claimed.task,
+            no: claimed.no,
+            fence: claimed.fence,
+            worker: session.worker,
+            report,
+        });
+    }
+
+    /// Tells the committer that a worker wants more.
+    pub fn poke(&self) {
+        self.inner.shared.poke();
+    }
+
+    /// Extends leases; gives back those that are lost.
+    pub fn renew(&self, session: &Session, held: Vec<(i64, u16, u32)>) -> Result<Vec<(i64, u16, u32)>, Error> {
+        match self.commit_one(Op::Renew { held, until: self.now() + session.lease_ms })? {
+            Done::Renewed { lost } => Ok(lost),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The recorded result of a step, if it can be had without reading the store.
+    pub fn cached_result(&self, task: i64, no: u16) -> Option<Arc<str>> {
+        self.inner.shared.cache.result(task, no)
+    }
+
+    /// Recorded results of some steps of a task, in the order asked.
+    pub fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<Arc<str>>>, Error> {
+        let mut found: Vec<Option<Arc<str>>> =
+            steps.iter().map(|no| self.inner.shared.cache.result(task, *no)).collect();
+        let missing: Vec<u16> = steps.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(no, _)| *no).collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let mut read = self.store().results(task, &missing)?.into_iter();
+        for (no, slot) in steps.iter().zip(&mut found) {
+            if slot.is_none()
+                && let Some(Some(result)) = read.next()
+            {
+                let result: Arc<str> = result.into();
+                self.inner.shared.cache.keep_result(task, *no, result.clone());
+                *slot = Some(result);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Results of every worker of the batches made from template step `worker`, as `(name, result)`.
+    pub fn batch_results(&self, task: i64, worker: u16) -> Result<Vec<(String, Option<String>)>, Error> {
+        let steps = self.store().steps(task)?;
+        let of = |s: &tasker_store::StepRecord| s.step.template == worker && s.name.is_some();
+        Ok(steps.into_iter().filter(of).map(|s| (s.name.unwrap_or_default(), s.result)).collect())
+    }
+
+    /// `inputs` of a batch worker.
+    pub fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        self.store().inputs(task, no)
+    }
+
+    /// Latest checkpoint of a step.
+    pub fn checkpoint(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        self.store().checkpoint(task, no)
+    }
+
+    /// Live workers other than `session` that take from `queue`: names, and whether they have `handler`.
+    pub fn other_workers(&self, session: &Session, queue: &str, handler: &str) -> Result<Vec<(String, bool)>, Error> {
+        let alive = self.workers()?.into_iter().filter(|w| w.alive && w.worker_id != session.name);
+        Ok(alive
+            .filter(|w| w.queues.iter().any(|q| q == queue))
+            .map(|w| (w.worker_id, w.handlers.iter().any(|h| h == handler)))
+            .collect())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            // Inherited over a fork: the threads live in the parent, and its locks may be held here for ever.
+            return;
+        }
+        *self.closed.closed.lock() = true;
+        self.closed.told.notify_all();
+        self.shared.close();
+        for thread in self.threads.lock().drain(..) {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the engine ended in a panic");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(body)
+        .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))
+}
+
+/// Makes two spellings of one path one key.
+fn absolute(url: &str) -> String {
+    let Some(rest) = url.strip_prefix("sqlite:") else { return url.into() };
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let path = path.strip_prefix("/.").map_or(path.to_string(), |p| format!(".{p}"));
+    std::path::absolute(&path).map_or(path, |p| p.to_string_lossy().into_owned())
+}
+
+fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing) {
+    let mut beaten: HashMap<i64, Instant> = HashMap::new();
+    while !closing.wait(DEAD_EVERY) {
+        let sessions = shared.sessions.lock().clone();
+        beaten.retain(|worker, _| sessions.iter().any(|s| s.worker == *worker));
+        for session in &sessions {
+            let every = HEARTBEAT_MAX.min(Duration::from_millis(session.lease_ms as u64 / 3));
+            let last = beaten.entry(session.worker).or_insert_with(Instant::now);
+            if last.elapsed() >= every {
+                *last = Instant::now();
+                shared.send(Op::Heartbeat { worker: session.worker });
+            }
+        }
+        if sessions.is_empty() {
+            continue;
+        }
+        let dead = liveness.lock().as_ref().map(Liveness::dead).unwrap_or_default();
+        for name in dead {
+            tracing::warn!(worker = name, "a worker's process is gone; its steps are queued again");
+            let gone = shared.commit(vec![Op::WorkerGone { name: name.clone(), stopped: false }]);
+            if gone.iter().all(Result::is_ok)
+                && let Some(liveness) = &*liveness.lock()
+            {
+                liveness.buried(&name);
+            }
+        }
+    }
+}

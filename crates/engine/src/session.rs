@@ -1,0 +1,164 @@
+//! A worker's seat at the engine: what it may take, and what it was given.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tasker_store::{ClaimRequest, Claimed, CutShort, TaskInfo};
+
+/// A step given to a worker.
+#[derive(Debug)]
+pub struct Given {
+    /// The lease.
+    pub claimed: Claimed,
+    /// Its task.
+    pub info: Arc<TaskInfo>,
+}
+
+/// A worker's seat. The engine fills `inbox` as far as the worker has free slots; nothing is claimed ahead.
+#[derive(Debug)]
+pub struct Session {
+    /// Store's number of the worker.
+    pub worker: i64,
+    /// Unique name.
+    pub name: String,
+    /// Queues it takes from.
+    pub queues: Arc<[String]>,
+    /// Length of a lease, milliseconds.
+    pub lease_ms: i64,
+    free: AtomicUsize,
+    claiming: AtomicBool,
+    inbox: Mutex<Inbox>,
+    arrival: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    given: VecDeque<Given>,
+    cut_short: Vec<CutShort>,
+    /// Another process wrote to the store: leases may be gone without a word.
+    changed_outside: bool,
+    waiting: usize,
+    closed: bool,
+}
+
+impl Session {
+    pub(crate) fn new(worker: i64, name: String, queues: Arc<[String]>, lease_ms: i64, slots: usize) -> Session {
+        Session {
+            worker,
+            name,
+            queues,
+            lease_ms,
+            free: AtomicUsize::new(slots),
+            claiming: AtomicBool::new(true),
+            inbox: Mutex::default(),
+            arrival: Condvar::new(),
+        }
+    }
+
+    /// Gives slots back; call before sending the report that frees them, so that its commit can fill them again.
+    pub fn free_slots(&self, count: usize) {
+        self.free.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// Stops claiming; what was given stays.
+    pub fn stop_claiming(&self) {
+        self.claiming.store(false, Ordering::Release);
+    }
+
+    /// Ends the session: every waiting call returns.
+    pub fn close(&self) {
+        self.stop_claiming();
+        self.inbox.lock().closed = true;
+        self.arrival.notify_all();
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.lock().closed
+    }
+
+    /// Takes a step that was given, without waiting. Wakes another waiting taker if more is there.
+    pub fn try_take(&self) -> Option<Given> {
+        let mut inbox = self.inbox.lock();
+        let given = inbox.given.pop_front();
+        if given.is_some() && !inbox.given.is_empty() && inbox.waiting > 0 {
+            self.arrival.notify_one();
+        }
+        given
+    }
+
+    /// Takes up to `max` steps, without waiting.
+    pub fn try_take_many(&self, max: usize) -> Vec<Given> {
+        let mut inbox = self.inbox.lock();
+        let count = max.min(inbox.given.len());
+        inbox.given.drain(..count).collect()
+    }
+
+    /// Waits until something was given, the session ended, or the time is over. Takes nothing.
+    pub fn wait(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut inbox = self.inbox.lock();
+        inbox.waiting += 1;
+        while inbox.given.is_empty() && !inbox.closed {
+            if self.arrival.wait_until(&mut inbox, deadline).timed_out() {
+                break;
+            }
+        }
+        inbox.waiting -= 1;
+    }
+
+    /// How many callers wait in [`Session::wait`].
+    pub fn waiting(&self) -> usize {
+        self.inbox.lock().waiting
+    }
+
+    /// Leases of steps given and not taken: task, step number, fence.
+    pub fn untaken(&self) -> Vec<(i64, u16, u32)> {
+        self.inbox.lock().given.iter().map(|g| (g.claimed.task, g.claimed.no, g.claimed.fence)).collect()
+    }
+
+    /// Steps given and not taken.
+    pub fn backlog(&self) -> usize {
+        self.inbox.lock().given.len()
+    }
+
+    /// Attempts that lost their right to report since the last call, and whether another process has written.
+    pub fn take_notices(&self) -> (Vec<CutShort>, bool) {
+        let mut inbox = self.inbox.lock();
+        (std::mem::take(&mut inbox.cut_short), std::mem::take(&mut inbox.changed_outside))
+    }
+
+    pub(crate) fn claim_request(&self) -> Option<ClaimRequest> {
+        let slots = self.free.load(Ordering::Acquire);
+        (slots > 0 && self.claiming.load(Ordering::Acquire)).then(|| ClaimRequest {
+            worker: self.worker,
+            queues: self.queues.clone(),
+            slots,
+            lease_ms: self.lease_ms,
+        })
+    }
+
+    pub(crate) fn give(&self, given: Vec<Given>) {
+        if given.is_empty() {
+            return;
+        }
+        self.free.fetch_sub(given.len(), Ordering::AcqRel);
+        let mut inbox = self.inbox.lock();
+        inbox.given.extend(given);
+        // One waiter is enough: whoever takes a step wakes the next while there are more.
+        if inbox.waiting > 0 {
+            self.arrival.notify_one();
+        }
+    }
+
+    pub(crate) fn tell_cut_short(&self, cut: CutShort) {
+        self.inbox.lock().cut_short.push(cut);
+    }
+
+    pub(crate) fn tell_changed_outside(&self) {
+        self.inbox.lock().changed_outside = true;
+    }
+}

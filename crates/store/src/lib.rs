@@ -1,0 +1,92 @@
+//! Durable storage of tasks and steps.
+//!
+//! [`Store`] is the one seam between the engine and a database. Its write side is a single method, [`Store::commit`]:
+//! a batch of [`Op`]s and claims that is stored whole, in one commit. Each operation loads the rows its event touches,
+//! asks the pure machine what changes, and writes that; no rule lives here. One operation that fails is set aside
+//! and never stops the others.
+//!
+//! [`conformance::exercise`] runs every behaviour a driver must have.
+
+pub mod conformance;
+mod ops;
+mod records;
+pub mod sqlite;
+mod workflows;
+
+pub use ops::{
+    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, NewWorker, Op, Order, TaskInfo,
+    TemplateSource,
+};
+pub use records::{AttemptRecord, AuditRecord, DeadLetterRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord};
+pub use workflows::{Workflows, compile};
+
+use tasker_wire::{DoctorReport, Error, TaskFilter};
+use uuid::Uuid;
+
+/// A database of tasks. Every method may block; none needs a runtime.
+pub trait Store: Send + Sync + 'static {
+    /// Where it is, for people; never holds a password.
+    fn url(&self) -> &str;
+
+    /// How durable a commit is, for reports.
+    fn durability(&self) -> String;
+
+    /// Stores a batch in one commit. `Err` means nothing was stored and the batch may be sent again as it is.
+    fn commit(&self, batch: &Batch) -> Result<Committed, Error>;
+
+    /// Changes when another process wrote to the database; compared, never interpreted.
+    fn version(&self) -> Result<u64, Error>;
+
+    /// Earliest `wake_at` of any step or task.
+    fn next_wake(&self) -> Result<Option<i64>, Error>;
+
+    /// Latest time any commit was stamped with, so that time never goes back over a restart.
+    fn high_water(&self) -> Result<i64, Error>;
+
+    /// The compiled workflow of a template row.
+    fn workflow(&self, template: i64) -> Result<std::sync::Arc<tasker_core::graph::Workflow>, Error>;
+
+    /// Newest template of a name, or of a name and version.
+    fn find_template(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<TemplateRecord>, Error>;
+
+    /// Newest row of every registered template.
+    fn templates(&self) -> Result<Vec<TemplateRecord>, Error>;
+
+    /// A task by UUID.
+    fn task(&self, uuid: Uuid) -> Result<Option<TaskRecord>, Error>;
+
+    /// A page of tasks, newest first, and how many match in all.
+    fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<TaskRecord>, u64), Error>;
+
+    /// All steps of a task with their payloads, by number.
+    fn steps(&self, task: i64) -> Result<Vec<StepRecord>, Error>;
+
+    /// Attempts of a task, by step and time.
+    fn attempts(&self, task: i64) -> Result<Vec<AttemptRecord>, Error>;
+
+    /// Recorded results of some steps, in the order asked; `None` where there is none.
+    fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error>;
+
+    /// `inputs` of a batch worker.
+    fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error>;
+
+    /// Latest checkpoint of a step.
+    fn checkpoint(&self, task: i64, no: u16) -> Result<Option<String>, Error>;
+
+    /// Operator actions on a task, oldest first.
+    fn audit(&self, task: i64) -> Result<Vec<AuditRecord>, Error>;
+
+    /// Dead letters, newest first.
+    fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error>;
+
+    /// Workers, those seen last first.
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error>;
+
+    /// Checks every invariant that can be read off the rows at time `now`.
+    fn doctor(&self, now: i64) -> Result<DoctorReport, Error>;
+}

@@ -1,0 +1,319 @@
+//! What is sent to a store and what comes back.
+
+use std::sync::Arc;
+
+use tasker_core::graph::{Index, Workflow};
+use tasker_core::machine::Action;
+use tasker_core::state::TaskState;
+use tasker_wire::{Error, Report};
+use uuid::Uuid;
+
+/// What one commit stores.
+pub struct Batch<'a> {
+    /// Done in order.
+    pub ops: &'a [Op],
+    /// Served in order, from what was ready before and what these operations made ready.
+    pub claims: &'a [ClaimRequest],
+    /// Unix milliseconds; stamps everything in this commit.
+    pub now: i64,
+    /// Seed of the retry jitter; `None` for no jitter.
+    pub jitter_seed: Option<u64>,
+    /// Worker deaths after which a step is given up.
+    pub max_crashes: u32,
+    /// Whether the caller holds the [`TaskInfo`] of a task already, so that a claim need not load it.
+    pub knows: &'a (dyn Fn(i64) -> bool + Sync),
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Creates a task with its first steps.
+    Create(Box<NewTask>),
+    /// Records a worker's report on an attempt.
+    Finish {
+        /// Store's number of the task.
+        task: i64,
+        /// Step number.
+        no: u16,
+        /// Fencing token of the claim.
+        fence: u32,
+        /// Store's number of the reporting worker.
+        worker: i64,
+        /// What it reports.
+        report: Report,
+    },
+    /// An operator's action.
+    Act {
+        /// Task UUID.
+        task: Uuid,
+        /// What to do.
+        order: Order,
+        /// Who does it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Extends leases to `until`.
+    Renew {
+        /// Task, step number, fence of each.
+        held: Vec<(i64, u16, u32)>,
+        /// Unix milliseconds.
+        until: i64,
+    },
+    /// Stores a template; the same source twice is one row.
+    AddTemplate(TemplateSource),
+    /// Makes a worker known.
+    AddWorker(Box<NewWorker>),
+    /// Says that a worker lives.
+    Heartbeat {
+        /// Store's number of the worker.
+        worker: i64,
+    },
+    /// A worker stopped or was seen to die: whatever it still held is queued again.
+    WorkerGone {
+        /// Name of the worker.
+        name: String,
+        /// It handed everything back itself, so its attempts are released rather than lost.
+        stopped: bool,
+    },
+    /// Handles rows whose `wake_at` has passed: leases, retries, starts, lifecycle limits.
+    Due {
+        /// At most this many.
+        limit: usize,
+    },
+}
+
+/// A task to create.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// Version-7 UUID shaped by [`tasker_core::id::task_uuid`].
+    pub uuid: Uuid,
+    /// Template row.
+    pub template: i64,
+    /// Its workflow.
+    pub workflow: Arc<Workflow>,
+    /// Input with the template's defaults merged under it.
+    pub context: Arc<str>,
+    /// The request without its context: JSON object.
+    pub details: Arc<str>,
+    /// −100…100.
+    pub priority: i32,
+    /// Not before this time.
+    pub start_at: Option<i64>,
+    /// How a repeated request is recognised.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// How a repeated request is recognised.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// Unique key, scoped by the caller of the store.
+    pub key: String,
+    /// Digest of the payload.
+    pub digest: String,
+    /// Any repetition is a conflict, the same payload included.
+    pub strict: bool,
+}
+
+/// A template to store.
+#[derive(Debug, Clone)]
+pub struct TemplateSource {
+    /// File it came from, for messages.
+    pub path: String,
+    /// YAML text.
+    pub source: String,
+    /// `TASKER_ENV` its overrides were chosen by.
+    pub environment: Option<String>,
+    /// Namespace, name and version, as loaded.
+    pub identity: (String, String, String),
+}
+
+/// A worker to make known.
+#[derive(Debug, Clone)]
+pub struct NewWorker {
+    /// Unique name.
+    pub name: String,
+    /// `python`, `ruby`, `rust`.
+    pub language: String,
+    /// Version of its SDK.
+    pub sdk_version: String,
+    /// Queues it takes from.
+    pub queues: Vec<String>,
+    /// Handlers it has.
+    pub handlers: Vec<String>,
+    /// Handlers it runs at once.
+    pub slots: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Seen as alive for this long after a heartbeat, milliseconds.
+    pub lease_ms: i64,
+}
+
+/// An operator's action, owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// See [`Action::Cancel`].
+    Cancel,
+    /// See [`Action::Pause`].
+    Pause,
+    /// See [`Action::Resume`].
+    Resume,
+    /// See [`Action::RetryFailed`].
+    RetryFailed,
+    /// See [`Action::Reset`].
+    Reset(u16),
+    /// See [`Action::ResolveStep`].
+    ResolveStep(u16),
+    /// See [`Action::CompleteStep`].
+    CompleteStep(u16, String),
+    /// See [`Action::GiveUp`].
+    GiveUp,
+    /// See [`Action::ResolveTask`].
+    ResolveTask,
+}
+
+impl Order {
+    /// The machine's form.
+    pub fn action(&self) -> Action<'_> {
+        match self {
+            Order::Cancel => Action::Cancel,
+            Order::Pause => Action::Pause,
+            Order::Resume => Action::Resume,
+            Order::RetryFailed => Action::RetryFailed,
+            Order::Reset(no) => Action::Reset { no: *no },
+            Order::ResolveStep(no) => Action::ResolveStep { no: *no },
+            Order::CompleteStep(no, result) => Action::CompleteStep { no: *no, result },
+            Order::GiveUp => Action::GiveUp,
+            Order::ResolveTask => Action::ResolveTask,
+        }
+    }
+
+    /// The step it is about.
+    pub fn step(&self) -> Option<u16> {
+        match self {
+            Order::Reset(no) | Order::ResolveStep(no) | Order::CompleteStep(no, _) => Some(*no),
+            _ => None,
+        }
+    }
+}
+
+/// A worker's wish for steps.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// Store's number of the worker.
+    pub worker: i64,
+    /// Queues it takes from; the first is asked first.
+    pub queues: Arc<[String]>,
+    /// At most this many.
+    pub slots: usize,
+    /// Milliseconds.
+    pub lease_ms: i64,
+}
+
+/// A step leased to a worker.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Store's number of the task.
+    pub task: i64,
+    /// Step number.
+    pub no: u16,
+    /// Index in the template.
+    pub step: Index,
+    /// Fencing token.
+    pub fence: u32,
+    /// Attempts started before this one.
+    pub attempts: u32,
+    /// Unix milliseconds.
+    pub started_at: i64,
+    /// Unix milliseconds; when the previous attempt, if any, was started it was before this.
+    pub enqueued_at: i64,
+    /// Name, where it is not the template's (batch workers, which also have `inputs`).
+    pub name: Option<String>,
+    /// A checkpoint is stored.
+    pub has_checkpoint: bool,
+    /// The task, where the caller did not know it.
+    pub info: Option<Arc<TaskInfo>>,
+}
+
+/// What every step of a task shares.
+#[derive(Debug)]
+pub struct TaskInfo {
+    /// Store's number.
+    pub id: i64,
+    /// UUID.
+    pub uuid: Uuid,
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// Input, JSON.
+    pub context: Arc<str>,
+    /// The request without its context, JSON object.
+    pub details: Arc<str>,
+    /// −100…100.
+    pub priority: i32,
+    /// Unix milliseconds.
+    pub created_at: i64,
+}
+
+/// An attempt that lost its right to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutShort {
+    /// Store's number of the worker that runs it.
+    pub worker: i64,
+    /// Store's number of the task.
+    pub task: i64,
+    /// Step number.
+    pub no: u16,
+    /// Fencing token.
+    pub fence: u32,
+}
+
+/// What a commit did.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// One a operation.
+    pub results: Vec<Result<Done, Error>>,
+    /// One a claim.
+    pub claimed: Vec<Vec<Claimed>>,
+    /// Tasks that ended or came to rest.
+    pub rested: Vec<(i64, TaskState)>,
+    /// Attempts whose workers must be told to stop.
+    pub cut_short: Vec<CutShort>,
+    /// Earliest `wake_at` this commit wrote.
+    pub next_wake: Option<i64>,
+    /// Steps were queued that no claim of this commit took.
+    pub left_ready: bool,
+}
+
+/// What one operation did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// The task exists.
+    Created {
+        /// Store's number.
+        task: i64,
+        /// UUID.
+        uuid: Uuid,
+        /// It existed before.
+        existing: bool,
+    },
+    /// The report was recorded; `false`: as rejected, because the attempt is not the current one.
+    Finished {
+        /// Whether it changed the task.
+        accepted: bool,
+    },
+    /// The action was done.
+    Acted,
+    /// Leases were extended but for these, which are lost.
+    Renewed {
+        /// Task, step number, fence of each.
+        lost: Vec<(i64, u16, u32)>,
+    },
+    /// Number of the template row.
+    Template(i64),
+    /// Number of the worker row.
+    Worker(i64),
+    /// How many rows were due and handled.
+    Due(usize),
+    /// Nothing to tell.
+    Nothing,
+}

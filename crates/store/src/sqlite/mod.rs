@@ -1,0 +1,398 @@
+//! SQLite: one writer connection, readers beside it, write-ahead log with `synchronous=FULL`.
+//!
+//! Several processes may open one file. Writers take turns by SQLite's own lock (waited for, never shown to a user);
+//! a process notices another's commits by `PRAGMA data_version`. Network file systems do not keep SQLite's locks and
+//! are not supported.
+
+mod commit;
+mod read;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
+use tasker_core::graph::Workflow;
+use tasker_wire::{DoctorReport, Error, Kind, TaskFilter};
+use uuid::Uuid;
+
+use crate::workflows::Workflows;
+use crate::{
+    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, StepRecord, Store, TaskRecord, TemplateRecord,
+    WorkerRecord,
+};
+
+macro_rules! query {
+    ($name:literal) => {
+        include_str!(concat!("queries/", $name, ".sql"))
+    };
+}
+pub(crate) use query;
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql")];
+/// Readers kept open when idle.
+const READERS_MAX: usize = 4;
+/// Longest wait for another process's write before it is called trouble.
+const BUSY_WAIT: Duration = Duration::from_secs(60);
+
+/// A store in one SQLite file.
+pub struct Sqlite {
+    url: String,
+    path: PathBuf,
+    in_memory: bool,
+    workflows: Workflows,
+    // The only connection that writes; commits take turns on it.
+    writer: Mutex<Writer>,
+    // Idle readers; one is taken out for each read, so that reads never wait for each other.
+    readers: Mutex<Vec<Connection>>,
+}
+
+struct Writer {
+    conn: Connection,
+    /// Stored high-water mark of time, Unix milliseconds.
+    high_water: i64,
+}
+
+static MEMORY_STORES: AtomicU64 = AtomicU64::new(0);
+
+impl Sqlite {
+    /// Opens or creates the store of a URL: `sqlite:///absolute.db`, `sqlite://relative.db` or `sqlite::memory:`.
+    ///
+    /// `sqlite::memory:` is a temporary file without durability, private to this handle and deleted with it.
+    pub fn open(url: &str) -> Result<Sqlite, Error> {
+        let bad = || {
+            Error::new(Kind::Invalid, "invalid_url", format!("`{url}` is not a SQLite URL"))
+                .hint("use sqlite:///absolute/path.db, sqlite://relative/path.db or sqlite::memory:")
+        };
+        let rest = url.strip_prefix("sqlite:").ok_or_else(bad)?;
+        let in_memory = rest == ":memory:" || rest == "//:memory:";
+        let path = if in_memory {
+            let number = MEMORY_STORES.fetch_add(1, Ordering::Relaxed);
+            std::env::temp_dir().join(format!("tasker-memory-{}-{number}.db", std::process::id()))
+        } else {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            // Both spellings of a relative path are common: sqlite://.tasker/t.db and sqlite:///.tasker/t.db.
+            let path = path.strip_prefix("/.").map_or(path.to_string(), |p| format!(".{p}"));
+            let path = path.split('?').next().unwrap_or_default();
+            if path.is_empty() {
+                return Err(bad());
+            }
+            PathBuf::from(path)
+        };
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| {
+                Error::new(
+                    Kind::Unavailable,
+                    "store_cannot_open",
+                    format!("cannot create the folder {}: {e}", folder.display()),
+                )
+                .hint("choose another path with --url or TASKER_URL")
+            })?;
+        }
+        let trouble = |e| trouble(e, &path);
+        let mut conn = connect(&path, in_memory).map_err(trouble)?;
+        migrate(&mut conn, &path)?;
+        let high_water =
+            conn.query_row(query!("high_water_load"), [], |r| r.get(0)).or_else(none_is(0)).map_err(trouble)?;
+        Ok(Sqlite {
+            url: if in_memory { "sqlite::memory:".into() } else { url.into() },
+            path,
+            in_memory,
+            workflows: Workflows::default(),
+            writer: Mutex::new(Writer { conn, high_water }),
+            readers: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn trouble(&self, error: rusqlite::Error) -> Error {
+        trouble(error, &self.path)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let idle = self.readers.lock().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => connect(&self.path, self.in_memory).map_err(|e| self.trouble(e))?,
+        };
+        let result = read(&conn).map_err(|e| self.trouble(e));
+        let mut readers = self.readers.lock();
+        if readers.len() < READERS_MAX {
+            readers.push(conn);
+        }
+        result
+    }
+
+    fn workflow_by(&self, conn: &Connection, template: i64) -> Result<Arc<Workflow>, Error> {
+        self.workflows.get(template, || {
+            conn.prepare_cached(query!("template_source"))
+                .and_then(|mut s| s.query_row([template], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))))
+                .map_err(|e| self.trouble(e))
+        })
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        if self.in_memory {
+            self.readers.lock().clear();
+            for suffix in ["", "-wal", "-shm"] {
+                let mut file = self.path.clone().into_os_string();
+                file.push(suffix);
+                // A file that is gone already is as good as deleted.
+                let _ = std::fs::remove_file(file);
+            }
+        }
+    }
+}
+
+fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_handler(Some(|tries: i32| {
+        std::thread::sleep(Duration::from_micros(200 + 100 * tries.clamp(0, 48) as u64));
+        tries < (BUSY_WAIT.as_millis() / 5) as i32
+    }))?;
+    conn.set_prepared_statement_cache_capacity(128);
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", if in_memory { "OFF" } else { "FULL" })?;
+    conn.pragma_update(None, "cache_size", -32_768)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(conn)
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {
+    let trouble = |e| trouble(e, path);
+    let version = |c: &Connection| c.pragma_query_value(None, "user_version", |r| r.get::<_, usize>(0));
+    let found = version(conn).map_err(trouble)?;
+    if found > MIGRATIONS.len() {
+        return Err(Error::new(
+            Kind::Conflict,
+            "store_too_new",
+            format!(
+                "{} was written by a newer Tasker (schema {found}, this one knows {})",
+                path.display(),
+                MIGRATIONS.len()
+            ),
+        )
+        .hint("upgrade Tasker, or open another file"));
+    }
+    if found == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let tx = Transaction::new(conn, TransactionBehavior::Immediate).map_err(trouble)?;
+    // Another process may have migrated while this one waited for the lock.
+    let found = version(&tx).map_err(trouble)?;
+    for (number, migration) in MIGRATIONS.iter().enumerate().skip(found) {
+        tx.execute_batch(migration).map_err(trouble)?;
+        tx.pragma_update(None, "user_version", number + 1).map_err(trouble)?;
+    }
+    tx.commit().map_err(trouble)
+}
+
+/// Whether the database as a whole is in trouble, rather than the statement at hand.
+fn is_environment(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::OutOfMemory
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    )
+}
+
+fn trouble(error: rusqlite::Error, path: &Path) -> Error {
+    let at = path.display();
+    let say = |code, what: String, hint: &str| Error::new(Kind::Unavailable, code, what).hint(hint);
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => say(
+            "store_full",
+            format!("the disk that holds {at} is full; nothing acknowledged was lost"),
+            "free some space; Tasker goes on by itself",
+        ),
+        Some(ErrorCode::SystemIoFailure) => say(
+            "store_io",
+            format!("reading or writing {at} failed: {error}"),
+            "check the disk; Tasker tries again by itself",
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => say(
+            "store_busy",
+            format!("another process has been writing to {at} for over {} s", BUSY_WAIT.as_secs()),
+            "see who has it open (`fuser FILE`); stop what hangs",
+        ),
+        Some(ErrorCode::ReadOnly) => say(
+            "store_read_only",
+            format!("{at} cannot be written"),
+            "check the permissions of the file and of its folder",
+        ),
+        Some(ErrorCode::CannotOpen) => {
+            say("store_cannot_open", format!("{at} cannot be opened: {error}"), "check the path and its permissions")
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => say(
+            "store_corrupt",
+            format!("{at} is not a healthy Tasker database: {error}"),
+            "move the file away and restore a backup, or name another file",
+        ),
+        _ => Error::new(Kind::Bug, "store_error", format!("the store at {at} refused a statement: {error}"))
+            .hint("this is a fault of Tasker's; please report it with this message"),
+    }
+}
+
+fn none_is<T>(value: T) -> impl FnOnce(rusqlite::Error) -> rusqlite::Result<T> {
+    |e| if matches!(e, rusqlite::Error::QueryReturnedNoRows) { Ok(value) } else { Err(e) }
+}
+
+impl Store for Sqlite {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn durability(&self) -> String {
+        let version = rusqlite::version();
+        if self.in_memory {
+            format!("sqlite {version}, temporary file, synchronous=OFF (not durable)")
+        } else {
+            format!("sqlite {version}, WAL, synchronous=FULL")
+        }
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
+        let mut writer = self.writer.lock();
+        commit::commit(self, &mut writer, batch)
+    }
+
+    fn version(&self) -> Result<u64, Error> {
+        let writer = self.writer.lock();
+        let mut statement = writer.conn.prepare_cached("PRAGMA data_version").map_err(|e| self.trouble(e))?;
+        statement.query_row([], |r| r.get(0)).map_err(|e| self.trouble(e))
+    }
+
+    fn next_wake(&self) -> Result<Option<i64>, Error> {
+        self.read(|conn| {
+            let one =
+                |sql| conn.prepare_cached(sql)?.query_row([], |r| r.get::<_, Option<i64>>(0)).or_else(none_is(None));
+            let (step, task) = (one(query!("step_next_wake"))?, one(query!("task_next_wake"))?);
+            Ok(step.into_iter().chain(task).min())
+        })
+    }
+
+    fn high_water(&self) -> Result<i64, Error> {
+        Ok(self.writer.lock().high_water)
+    }
+
+    fn workflow(&self, template: i64) -> Result<Arc<Workflow>, Error> {
+        let mut found = None;
+        self.read(|conn| {
+            found = Some(self.workflow_by(conn, template));
+            Ok(())
+        })?;
+        found.unwrap_or_else(|| Err(Error::new(Kind::NotFound, "template_not_found", "no such template row")))
+    }
+
+    fn find_template(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<TemplateRecord>, Error> {
+        let mut rows: Vec<TemplateRecord> = self.read(|conn| {
+            conn.prepare_cached(query!("template_versions"))?
+                .query_map(params![namespace, name, version], rows::template_record)?
+                .collect()
+        })?;
+        // `max_by_key` takes the last of equals, and the rows come newest first.
+        rows.reverse();
+        Ok(rows.into_iter().max_by_key(|r| rows::version_key(&r.version)))
+    }
+
+    fn templates(&self) -> Result<Vec<TemplateRecord>, Error> {
+        let mut rows: Vec<TemplateRecord> = self.read(|conn| {
+            conn.prepare_cached(query!("template_records"))?.query_map([], rows::template_record)?.collect()
+        })?;
+        rows.dedup_by(|b, a| (&a.namespace, &a.name, &a.version) == (&b.namespace, &b.name, &b.version));
+        Ok(rows)
+    }
+
+    fn task(&self, uuid: Uuid) -> Result<Option<TaskRecord>, Error> {
+        self.read(|conn| read::task(conn, uuid))
+    }
+
+    fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<TaskRecord>, u64), Error> {
+        self.read(|conn| read::tasks(conn, filter))
+    }
+
+    fn steps(&self, task: i64) -> Result<Vec<StepRecord>, Error> {
+        self.read(|conn| read::steps(conn, task))
+    }
+
+    fn attempts(&self, task: i64) -> Result<Vec<AttemptRecord>, Error> {
+        self.read(|conn| read::attempts(conn, task))
+    }
+
+    fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(query!("step_result"))?;
+            steps
+                .iter()
+                .map(|no| statement.query_row([rows::step_id(task, *no)], |r| r.get(0)).or_else(none_is(None)))
+                .collect()
+        })
+    }
+
+    fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(query!("inputs_load"))?;
+            statement.query_row([rows::step_id(task, no)], |r| r.get(0)).or_else(none_is(None))
+        })
+    }
+
+    fn checkpoint(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(query!("checkpoint_load"))?;
+            statement.query_row([rows::step_id(task, no)], |r| r.get(0)).or_else(none_is(None))
+        })
+    }
+
+    fn audit(&self, task: i64) -> Result<Vec<AuditRecord>, Error> {
+        self.read(|conn| conn.prepare_cached(query!("audit_records"))?.query_map([task], rows::audit_record)?.collect())
+    }
+
+    fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error> {
+        self.read(|conn| {
+            conn.prepare_cached(query!("dead_letter_records"))?.query_map([limit], rows::dead_letter_record)?.collect()
+        })
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.read(|conn| conn.prepare_cached(query!("worker_records"))?.query_map([], rows::worker_record)?.collect())
+    }
+
+    fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
+        let (findings, tasks, steps, rejected) = self.read(|conn| read::doctor(conn, now))?;
+        Ok(DoctorReport {
+            healthy: findings.iter().all(|f| f.violations == 0),
+            url: self.url.clone(),
+            durability: self.durability(),
+            tasks,
+            steps,
+            rejected,
+            findings,
+        })
+    }
+}

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO checkpoints (step, checkpoint) VALUES (?1, ?2)

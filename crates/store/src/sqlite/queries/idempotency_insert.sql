@@ -1,0 +1,1 @@
+INSERT INTO idempotency (key, digest, task) VALUES (?1, ?2, ?3)

@@ -1,0 +1,1 @@
+SELECT i.digest, i.task, t.uuid FROM idempotency i JOIN tasks t ON t.id = i.task WHERE i.key = ?1

@@ -1,0 +1,1 @@
+DELETE FROM inputs WHERE step = ?1

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO inputs (step, inputs) VALUES (?1, ?2)

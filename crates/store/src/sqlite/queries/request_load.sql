@@ -1,0 +1,1 @@
+SELECT context, details FROM requests WHERE task = ?1

@@ -1,0 +1,1 @@
+UPDATE steps SET result = NULL, ended_at = NULL WHERE id = ?1

@@ -1,0 +1,1 @@
+SELECT result FROM steps WHERE id = ?1

@@ -1,0 +1,1 @@
+INSERT INTO tasks (uuid, template, priority, state, paused, total, done, failed, isolated, cancelled, active, waiting, batches, fence_base, start_at, created_at, state_since, updated_at, ended_at, wake_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)

@@ -1,0 +1,1 @@
+SELECT id, uuid, template, priority, state, paused, total, done, failed, isolated, cancelled, active, waiting, batches, fence_base, start_at, created_at, state_since, updated_at, ended_at, wake_at FROM tasks WHERE id = ?1

@@ -1,0 +1,1 @@
+UPDATE tasks SET wake_at = ?2 WHERE id = ?1

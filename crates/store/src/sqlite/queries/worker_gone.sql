@@ -1,0 +1,1 @@
+UPDATE workers SET gone = 1 WHERE id = ?1

@@ -1,0 +1,214 @@
+//! Rows to values and back.
+
+use rusqlite::{Row, types::Type};
+use tasker_core::state::{AttemptEnd, BatchSpan, Counts, DeadLetterReason, Step, StepState, Task, TaskState};
+use uuid::Uuid;
+
+use crate::{AttemptRecord, AuditRecord, DeadLetterRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord};
+
+type Result<T> = rusqlite::Result<T>;
+
+/// `task << 14 | step`.
+pub(super) fn step_id(task: i64, no: u16) -> i64 {
+    task << 14 | i64::from(no)
+}
+
+/// Task and step number of a step id.
+pub(super) fn split(id: i64) -> (i64, u16) {
+    (id >> 14, (id & 0x3fff) as u16)
+}
+
+/// Orders versions by their numbers.
+pub(super) fn version_key(version: &str) -> Vec<u64> {
+    version.split('.').map(|n| n.parse().unwrap_or(0)).collect()
+}
+
+fn coded<T>(row: &Row, column: usize, from: impl Fn(i64) -> Option<T>) -> Result<T> {
+    let code: i64 = row.get(column)?;
+    from(code)
+        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, format!("code {code}").into()))
+}
+
+/// A task row: number, UUID, template row, priority, control row, end, last update.
+pub(super) struct TaskRow {
+    pub(super) id: i64,
+    pub(super) uuid: Uuid,
+    pub(super) template: i64,
+    pub(super) priority: i32,
+    pub(super) task: Task,
+    pub(super) updated_at: i64,
+    pub(super) ended_at: Option<i64>,
+}
+
+pub(super) fn task(row: &Row) -> Result<TaskRow> {
+    let uuid: [u8; 16] = row.get(1)?;
+    Ok(TaskRow {
+        id: row.get(0)?,
+        uuid: Uuid::from_bytes(uuid),
+        template: row.get(2)?,
+        priority: row.get(3)?,
+        task: Task {
+            state: coded(row, 4, TaskState::from_code)?,
+            paused: row.get(5)?,
+            counts: Counts {
+                total: row.get(6)?,
+                done: row.get(7)?,
+                failed: row.get(8)?,
+                isolated: row.get(9)?,
+                cancelled: row.get(10)?,
+                active: row.get(11)?,
+                waiting: row.get(12)?,
+            },
+            batches: batches_from(row.get::<_, Option<String>>(13)?.as_deref()),
+            fence_base: row.get(14)?,
+            start_at: row.get(15)?,
+            created_at: row.get(16)?,
+            state_since: row.get(17)?,
+            wake_at: row.get(20)?,
+        },
+        updated_at: row.get(18)?,
+        ended_at: row.get(19)?,
+    })
+}
+
+/// A task row followed by its context and details.
+pub(super) fn task_record(row: &Row) -> Result<TaskRecord> {
+    let TaskRow { id, uuid, template, priority, task, updated_at, ended_at } = task(row)?;
+    Ok(TaskRecord {
+        id,
+        uuid,
+        template,
+        priority,
+        task,
+        updated_at,
+        ended_at,
+        context: row.get(21)?,
+        details: row.get(22)?,
+    })
+}
+
+/// The first thirteen columns of a step, in the order every query of steps names them.
+pub(super) fn step(row: &Row) -> Result<(Step, Option<String>)> {
+    let (_, no) = split(row.get(0)?);
+    let step = Step {
+        no,
+        template: row.get(1)?,
+        state: coded(row, 2, StepState::from_code)?,
+        remaining: row.get(3)?,
+        fence: row.get(4)?,
+        attempts: row.get(5)?,
+        crashes: row.get(6)?,
+        enqueued_at: row.get(7)?,
+        started_at: row.get(8)?,
+        wake_at: row.get(9)?,
+        worker: row.get(10)?,
+        has_checkpoint: row.get(11)?,
+    };
+    Ok((step, row.get(12)?))
+}
+
+pub(super) fn step_record(row: &Row) -> Result<StepRecord> {
+    let (step, name) = step(row)?;
+    Ok(StepRecord {
+        step,
+        name,
+        result: row.get(13)?,
+        inputs: row.get(14)?,
+        checkpoint: row.get(15)?,
+        ended_at: row.get(16)?,
+        worker: row.get(17)?,
+    })
+}
+
+pub(super) fn attempt_record(row: &Row) -> Result<AttemptRecord> {
+    Ok(AttemptRecord {
+        no: split(row.get(0)?).1,
+        fence: row.get(1)?,
+        attempt: row.get(2)?,
+        end: coded(row, 3, AttemptEnd::from_code)?,
+        worker: row.get(4)?,
+        started_at: row.get(5)?,
+        ended_at: row.get(6)?,
+        execution_us: row.get(7)?,
+        error: row.get(8)?,
+        metadata: row.get(9)?,
+        result: row.get(10)?,
+        retry_at: row.get(11)?,
+    })
+}
+
+pub(super) fn template_record(row: &Row) -> Result<TemplateRecord> {
+    Ok(TemplateRecord {
+        id: row.get(0)?,
+        namespace: row.get(1)?,
+        name: row.get(2)?,
+        version: row.get(3)?,
+        path: row.get(4)?,
+    })
+}
+
+pub(super) fn audit_record(row: &Row) -> Result<AuditRecord> {
+    Ok(AuditRecord {
+        action: row.get(0)?,
+        no: row.get(1)?,
+        actor: row.get(2)?,
+        reason: row.get(3)?,
+        before: row.get(4)?,
+        after: row.get(5)?,
+        at: row.get(6)?,
+    })
+}
+
+pub(super) fn dead_letter_record(row: &Row) -> Result<DeadLetterRecord> {
+    let uuid: [u8; 16] = row.get(0)?;
+    Ok(DeadLetterRecord {
+        task: Uuid::from_bytes(uuid),
+        reason: coded(row, 1, DeadLetterReason::from_code)?,
+        opened_at: row.get(2)?,
+        resolved_at: row.get(3)?,
+    })
+}
+
+pub(super) fn worker_record(row: &Row) -> Result<WorkerRecord> {
+    let list = |column| -> Result<Vec<String>> {
+        let text: String = row.get(column)?;
+        serde_json::from_str(&text)
+            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+    };
+    Ok(WorkerRecord {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        language: row.get(2)?,
+        sdk_version: row.get(3)?,
+        queues: list(4)?,
+        handlers: list(5)?,
+        slots: row.get(6)?,
+        pid: row.get(7)?,
+        started_at: row.get(8)?,
+        seen_at: row.get(9)?,
+        lease_ms: row.get(10)?,
+        gone: row.get(11)?,
+    })
+}
+
+/// `analyzer,worker,first,count,released` of each batch, batches separated by `;`.
+pub(super) fn batches_to(batches: &[BatchSpan]) -> Option<String> {
+    let one = |b: &BatchSpan| format!("{},{},{},{},{}", b.analyzer, b.worker, b.first, b.count, b.released);
+    (!batches.is_empty()).then(|| batches.iter().map(one).collect::<Vec<_>>().join(";"))
+}
+
+fn batches_from(text: Option<&str>) -> Vec<BatchSpan> {
+    text.into_iter()
+        .flat_map(|t| t.split(';'))
+        .filter_map(|one| {
+            let mut numbers = one.split(',').map_while(|n| n.parse::<u16>().ok());
+            Some(BatchSpan {
+                analyzer: numbers.next()?,
+                worker: numbers.next()?,
+                first: numbers.next()?,
+                count: numbers.next()?,
+                released: numbers.next()?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! The one client call of the bindings: an operation by name, JSON in, JSON out.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tasker_engine::{Engine, Order, TemplateFile};
+use tasker_wire::{Error, Json, Kind, TaskFilter, TaskRequest, json_of};
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+struct OfTask {
+    task_uuid: String,
+}
+
+#[derive(Deserialize)]
+struct OfStep {
+    task_uuid: String,
+    #[serde(alias = "step_uuid", alias = "step_name")]
+    step: String,
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    task_uuid: String,
+    timeout_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Act {
+    task_uuid: String,
+    action: String,
+    #[serde(default, alias = "step_uuid", alias = "step_name")]
+    step: Option<String>,
+    #[serde(default)]
+    result: Option<Json>,
+    #[serde(default)]
+    actor: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Templates {
+    templates: Vec<Template>,
+    #[serde(default)]
+    strict: bool,
+}
+
+#[derive(Deserialize)]
+struct Template {
+    path: String,
+    source: String,
+}
+
+#[derive(Deserialize)]
+struct Create {
+    tasks: Vec<Json>,
+}
+
+/// Actions that [`order`] knows.
+pub const ACTIONS: &[&str] = &[
+    "cancel",
+    "pause",
+    "resume",
+    "retry_failed",
+    "reset_for_retry",
+    "resolve_manually",
+    "complete_manually",
+    "give_up",
+    "resolve_task",
+];
+
+/// The operator's order of a name; `step` is a name or UUID.
+pub fn order(
+    engine: &Engine,
+    task: Uuid,
+    action: &str,
+    step: Option<&str>,
+    result: Option<String>,
+) -> Result<Order, Error> {
+    let number = || match step {
+        Some(step) => engine.step_number(task, step),
+        None => {
+            Err(Error::new(Kind::Invalid, "invalid_request", format!("`{action}` needs a step")).hint("name the step"))
+        }
+    };
+    Ok(match action {
+        "cancel" => Order::Cancel,
+        "pause" => Order::Pause,
+        "resume" => Order::Resume,
+        "retry_failed" => Order::RetryFailed,
+        "reset_for_retry" => Order::Reset(number()?),
+        "resolve_manually" => Order::ResolveStep(number()?),
+        "complete_manually" => Order::CompleteStep(number()?, result.unwrap_or_else(|| "null".into())),
+        "give_up" => Order::GiveUp,
+        "resolve_task" => Order::ResolveTask,
+        other => {
+            return Err(Error::new(Kind::Invalid, "invalid_request", format!("there is no action `{other}`"))
+                .hint(format!("use one of {}", ACTIONS.join(", "))));
+        }
+    })
+}
+
+/// Parses a UUID a user typed.
+pub fn parse_uuid(text: &str) -> Result<Uuid, Error> {
+    text.parse().map_err(|_| {
+        Error::new(Kind::Invalid, "invalid_request", format!("`{text}` is not a UUID")).hint("copy it from `tasker ls`")
+    })
+}
+
+fn args<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text)
+        .map_err(|e| Error::new(Kind::Invalid, "invalid_request", format!("the request cannot be read: {e}")))
+}
+
+/// Does one client operation and gives its JSON answer.
+pub fn call(engine: &Engine, op: &str, text: &str) -> Result<String, Error> {
+    let answer = match op {
+        "create_tasks" => create(engine, &args::<Create>(text)?.tasks)?,
+        "get_task" => json_of(&engine.task(parse_uuid(&args::<OfTask>(text)?.task_uuid)?)?),
+        "list_tasks" => json_of(&engine.tasks(&args::<TaskFilter>(text)?)?),
+        "list_task_steps" => json_of(&json!({"steps": engine.steps(parse_uuid(&args::<OfTask>(text)?.task_uuid)?)?})),
+        "get_step" => {
+            let OfStep { task_uuid, step } = args(text)?;
+            json_of(&engine.step(parse_uuid(&task_uuid)?, &step)?)
+        }
+        "get_step_audit_history" => {
+            let OfStep { task_uuid, step } = args(text)?;
+            json_of(&json!({"attempts": engine.step(parse_uuid(&task_uuid)?, &step)?.history}))
+        }
+        "get_audit" => json_of(&json!({"audit": engine.audit(parse_uuid(&args::<OfTask>(text)?.task_uuid)?)?})),
+        "cancel_task" => {
+            #[derive(Deserialize)]
+            struct Cancel {
+                task_uuid: String,
+                #[serde(default)]
+                reason: Option<String>,
+                #[serde(default)]
+                actor: Option<String>,
+            }
+            let Cancel { task_uuid, reason, actor } = args(text)?;
+            json_of(&engine.act(
+                parse_uuid(&task_uuid)?,
+                Order::Cancel,
+                actor.as_deref().unwrap_or("client"),
+                reason.as_deref().unwrap_or(""),
+            )?)
+        }
+        "act" => {
+            let Act { task_uuid, action, step, result, actor, reason } = args(text)?;
+            let task = parse_uuid(&task_uuid)?;
+            let order = order(engine, task, &action, step.as_deref(), result.map(|r| r.get().to_string()))?;
+            json_of(&engine.act(task, order, actor.as_deref().unwrap_or("client"), reason.as_deref().unwrap_or(""))?)
+        }
+        "wait" => {
+            let Wait { task_uuid, timeout_ms } = args(text)?;
+            json_of(&engine.wait(parse_uuid(&task_uuid)?, Duration::from_millis(timeout_ms))?)
+        }
+        "health_check" => {
+            // A listing proves that the store answers.
+            let listed = engine.tasks(&TaskFilter { limit: Some(1), ..TaskFilter::default() })?;
+            json_of(&json!({
+                "status": "healthy", "url": engine.url(), "durability": engine.durability(), "tasks": listed.total,
+                "version": env!("CARGO_PKG_VERSION"),
+            }))
+        }
+        "list_templates" => json_of(&json!({"templates": engine.templates()?})),
+        "list_workers" => json_of(&json!({"workers": engine.workers()?})),
+        "doctor" => json_of(&engine.doctor()?),
+        "register_templates" => {
+            let Templates { templates, strict } = args(text)?;
+            let files: Vec<TemplateFile> =
+                templates.into_iter().map(|t| TemplateFile { path: t.path, source: t.source }).collect();
+            let mut views = Vec::new();
+            let mut warnings = Vec::new();
+            for registered in engine.register_templates(&files, strict) {
+                let (view, warned) = registered?;
+                views.push(view);
+                warnings.extend(warned);
+            }
+            json_of(&json!({"templates": views, "warnings": warnings}))
+        }
+        other => return Err(Error::new(Kind::Invalid, "invalid_request", format!("there is no operation `{other}`"))),
+    };
+    Ok(answer.get().to_string())
+}
+
+/// One answer a request: `{"task": …}` or `{"error": …}`. A request that cannot be read stops no other.
+fn create(engine: &Engine, requests: &[Json]) -> Result<Json, Error> {
+    let read: Vec<Result<TaskRequest, Error>> = requests.iter().map(|r| args(r.get())).collect();
+    let good: Vec<TaskRequest> = read.iter().filter_map(|r| r.as_ref().ok().cloned()).collect();
+    let mut created = engine.create(&good).into_iter();
+    let answers: Vec<Value> = read
+        .into_iter()
+        .map(|read| {
+            let created = read
+                .and_then(|_| created.next().unwrap_or_else(|| Err(Error::new(Kind::Bug, "store_error", "no answer"))));
+            match created {
+                Ok(created) => {
+                    json!({"task": {"task_uuid": created.task_uuid.to_string(), "existing": created.existing}})
+                }
+                Err(error) => json!({"error": error.body()}),
+            }
+        })
+        .collect();
+    Ok(json_of(&json!({"tasks": answers})))
+}

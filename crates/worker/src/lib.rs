@@ -1,0 +1,17 @@
+//! Workers: they take steps, run handlers and finish them.
+//!
+//! - [`Worker`], [`StepHandler`], [`StepContext`]: the SDK for handlers in Rust;
+//! - [`WorkerCore`], [`Job`]: the blocking face that language bindings use: poll, finish, drain, close.
+
+pub mod client;
+mod core;
+mod event;
+mod job;
+pub mod logging;
+mod sdk;
+
+pub use core::{Config, RESULT_BYTES_MAX, Signal, WorkerCore, failure};
+pub use event::document;
+pub use job::Job;
+pub use sdk::{StepContext, StepError, StepHandler, StepOutcome, Worker, WorkerBuilder};
+pub use tasker_wire::{Error, Failure, Report};

@@ -1,0 +1,51 @@
+//! The client's surface: one call, JSON in and out.
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tasker_engine::{Engine, Options, default_url};
+use tasker_wire::{Error, Kind};
+
+use crate::error::{foreign, raise, released};
+
+/// A client of the engine at a URL; shares the engine of a worker on the same URL in this process.
+#[pyclass(frozen, module = "tasker_core._native")]
+pub struct NativeClient {
+    // Set at creation, taken by `close`.
+    engine: Mutex<Option<Engine>>,
+}
+
+#[pymethods]
+impl NativeClient {
+    #[new]
+    #[pyo3(signature = (url=None))]
+    fn new(py: Python<'_>, url: Option<String>) -> PyResult<NativeClient> {
+        let engine = released(py, || Engine::open(&url.unwrap_or_else(default_url), Options::default()))?;
+        Ok(NativeClient { engine: Mutex::new(Some(engine)) })
+    }
+
+    fn call<'py>(&self, py: Python<'py>, op: &str, args_json: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let engine = self.engine.lock().clone();
+        let Some(engine) = engine else {
+            return Err(raise(
+                py,
+                &Error::new(Kind::Conflict, "client_closed", "the client has been closed").hint("make a new one"),
+            ));
+        };
+        if engine.is_foreign() {
+            std::mem::forget(engine);
+            return Err(foreign(py));
+        }
+        let text = std::str::from_utf8(args_json)?;
+        let answer = released(py, || tasker_worker::client::call(&engine, op, text))?;
+        Ok(PyBytes::new(py, answer.as_bytes()))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let engine = self.engine.lock().take();
+        match engine {
+            Some(engine) if engine.is_foreign() => std::mem::forget(engine),
+            engine => py.detach(|| drop(engine)),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The compiled half of the Python package: converts and forwards, decides nothing.
+//!
+//! Python calls in and Rust never calls back. Whatever may block runs with the interpreter lock released.
+
+mod client;
+mod error;
+mod event;
+mod worker;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::json;
+use tasker_core::load;
+
+/// Version of the package's Rust half.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Version of Rust the package needs at least.
+#[pyfunction]
+fn rust_version() -> &'static str {
+    env!("CARGO_PKG_RUST_VERSION")
+}
+
+/// Checks a template; JSON `{"ok", "diagnostics": [{severity, message, file, line, column, text}]}`.
+#[pyfunction]
+#[pyo3(signature = (source, path, environment=None, strict=false))]
+fn validate_template<'py>(
+    py: Python<'py>,
+    source: &str,
+    path: &str,
+    environment: Option<&str>,
+    strict: bool,
+) -> Bound<'py, PyBytes> {
+    let (ok, diagnostics) = match load::load(source, path, &load::Options { environment, strict }) {
+        Ok(loaded) => (true, loaded.warnings),
+        Err(error) => (false, error.diagnostics),
+    };
+    let diagnostics: Vec<_> = diagnostics
+        .iter()
+        .map(|d| {
+            json!({
+                "severity": if d.severity == load::Severity::Error { "error" } else { "warning" },
+                "message": d.message, "file": d.file, "line": d.line, "column": d.column, "text": d.to_string(),
+            })
+        })
+        .collect();
+    PyBytes::new(py, json!({"ok": ok, "diagnostics": diagnostics}).to_string().as_bytes())
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(version, module)?)?;
+    module.add_function(wrap_pyfunction!(rust_version, module)?)?;
+    module.add_function(wrap_pyfunction!(validate_template, module)?)?;
+    module.add_function(wrap_pyfunction!(worker::log, module)?)?;
+    module.add_class::<worker::NativeWorker>()?;
+    module.add_class::<event::StepEvent>()?;
+    module.add_class::<event::Signal>()?;
+    module.add_class::<client::NativeClient>()?;
+    module.add("TaskerNativeError", module.py().get_type::<error::TaskerNativeError>())?;
+    Ok(())
+}
