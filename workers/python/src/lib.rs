@@ -24,7 +24,7 @@ fn rust_version() -> &'static str {
     env!("CARGO_PKG_RUST_VERSION")
 }
 
-/// Checks a template; JSON `{"ok", "diagnostics": [{severity, message, file, line, column, text}]}`.
+/// Checks a template; JSON `{"ok", "template": {…}?, "diagnostics": [{severity, message, file, line, column, text}]}`.
 #[pyfunction]
 #[pyo3(signature = (source, path, environment=None, strict=false))]
 fn validate_template<'py>(
@@ -34,10 +34,19 @@ fn validate_template<'py>(
     environment: Option<&str>,
     strict: bool,
 ) -> Bound<'py, PyBytes> {
-    let (ok, diagnostics) = match load::load(source, path, &load::Options { environment, strict }) {
-        Ok(loaded) => (true, loaded.warnings),
-        Err(error) => (false, error.diagnostics),
+    let (template, diagnostics) = match load::load(source, path, &load::Options { environment, strict }) {
+        Ok(loaded) => (Some(loaded.template), loaded.warnings),
+        Err(error) => (None, error.diagnostics),
     };
+    let ok = template.is_some();
+    let template = template.map(|t| {
+        let handlers: Vec<_> = t.steps.iter().map(|s| json!({"step": s.name, "callable": s.handler.callable})).collect();
+        let steps: Vec<_> = t.steps.iter().map(|s| &s.name).collect();
+        json!({
+            "name": t.name, "namespace": t.namespace, "version": t.version, "description": t.description,
+            "steps": steps, "handlers": handlers,
+        })
+    });
     let diagnostics: Vec<_> = diagnostics
         .iter()
         .map(|d| {
@@ -47,7 +56,7 @@ fn validate_template<'py>(
             })
         })
         .collect();
-    PyBytes::new(py, json!({"ok": ok, "diagnostics": diagnostics}).to_string().as_bytes())
+    PyBytes::new(py, json!({"ok": ok, "template": template, "diagnostics": diagnostics}).to_string().as_bytes())
 }
 
 #[pymodule]

@@ -1,0 +1,45 @@
+# Everything a newcomer needs: make demo, make test. Builds and caches live outside the checkout.
+cache ?= $(or $(TASKER_CACHE),$(HOME)/.cache/tasker)
+export CARGO_TARGET_DIR ?= $(cache)/target
+export TASKER_PYTHON ?= $(cache)/venv/bin/python
+tasker := $(CARGO_TARGET_DIR)/release/tasker
+demo_store := $(cache)/demo/demo.db
+
+.PHONY: help demo test bench lint prepare fmt
+
+help:
+	@echo "make demo    install what is missing, build, run an order through the embedded store"
+	@echo "make test    install what is missing, run every suite"
+	@echo "make lint    formatting and lints, as CI runs them"
+	@echo "make bench   latency and throughput of this machine"
+
+prepare:
+	@scripts/prepare
+
+demo: prepare
+	@mkdir -p $(dir $(demo_store))
+	@echo "==> tasker run order_fulfillment --input @examples/order_fulfillment/order.json" >&2
+	@$(tasker) --url sqlite://$(demo_store) run order_fulfillment --dir examples/order_fulfillment \
+		--input @examples/order_fulfillment/order.json
+	@echo "==> the same store, looked at afterwards: $(tasker) --url sqlite://$(demo_store) ls" >&2
+	@$(tasker) --url sqlite://$(demo_store) ls --limit 3
+
+test: prepare
+	@scripts/test
+
+lint: prepare
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(cache)/venv/bin/ruff check workers/python examples conformance
+	$(cache)/venv/bin/ruff format --check workers/python examples conformance
+	cd workers/python && $(cache)/venv/bin/mypy
+
+fmt:
+	cargo fmt --all
+	$(cache)/venv/bin/ruff check --fix workers/python examples conformance
+	$(cache)/venv/bin/ruff format workers/python examples conformance
+
+bench: prepare
+	@for lang in rust python; do for workload in linear-4 diamond-4; do \
+		$(tasker) bench --lang $$lang --workload $$workload; echo; done; \
+		$(tasker) bench --lang $$lang --workload fan-out-10000 --tasks 1; echo; done

@@ -1,0 +1,226 @@
+//! `tasker bench`: how long one task takes from create to complete, and how many steps a second many take.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tasker_engine::Engine;
+use tasker_wire::{TaskRequest, json_of};
+use tasker_worker::{StepContext, StepOutcome, Worker};
+use uuid::Uuid;
+
+use crate::{output, project};
+
+/// Tasks run one at a time for the latency figures, at most.
+const SINGLE_MAX: usize = 200;
+/// Tasks run before measuring.
+const WARM_UP: usize = 20;
+/// Tasks in one creation call.
+const BULK: usize = 100;
+const WAIT: Duration = Duration::from_secs(600);
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Store to measure on; a fresh file in the temporary folder when absent.
+    #[arg(long)]
+    pub store: Option<String>,
+    /// Language of the handlers.
+    #[arg(long, value_enum, default_value_t = Lang::Rust)]
+    pub lang: Lang,
+    /// linear-4, diamond-4, or fan-out-N (N steps in all: a source, N-2 branches, a join).
+    #[arg(long, default_value = "linear-4")]
+    pub workload: String,
+    /// Tasks submitted at once for the throughput figure.
+    #[arg(long, default_value_t = 2_000)]
+    pub tasks: usize,
+    /// Handlers run at once.
+    #[arg(long, default_value_t = 64)]
+    pub slots: usize,
+}
+
+/// Language of the handlers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Lang {
+    Rust,
+    Python,
+    Ruby,
+}
+
+/// A workload: its template, how many steps a task has, and the right answer for an input.
+struct Workload {
+    template: String,
+    steps: usize,
+    last: &'static str,
+    expected: fn(i64, usize) -> f64,
+}
+
+fn workload(name: &str) -> Result<Workload> {
+    let step = |name: &str, handler: &str, after: &str| format!("  - {{name: {name}, handler: bench.{handler}, depends_on: [{after}]}}\n");
+    let head = "name: bench\nnamespace_name: bench\nsteps:\n";
+    if let Some(count) = name.strip_prefix("fan-out-") {
+        let steps: usize = count.parse().with_context(|| format!("`{count}` is not a number of steps"))?;
+        ensure!((3..=10_000).contains(&steps), "fan-out-N needs N between 3 and 10000");
+        let branches: Vec<String> = (0..steps - 2).map(|i| format!("branch_{i}")).collect();
+        let mut template = format!("{head}{}", step("source", "square", ""));
+        for branch in &branches {
+            template.push_str(&step(branch, "branch", "source"));
+        }
+        template.push_str(&step("join", "join", &branches.join(", ")));
+        return Ok(Workload { template, steps, last: "join", expected: |n, steps| ((n * n + 1) * (steps as i64 - 2)) as f64 });
+    }
+    match name {
+        "linear-4" => Ok(Workload {
+            template: format!(
+                "{head}{}{}{}{}",
+                step("square", "square", ""),
+                step("add", "add_10", "square"),
+                step("triple", "triple", "add"),
+                step("half", "half", "triple")
+            ),
+            steps: 4,
+            last: "half",
+            expected: |n, _| ((n * n + 10) * 3) as f64 / 2.0,
+        }),
+        "diamond-4" => Ok(Workload {
+            template: format!(
+                "{head}{}{}{}{}",
+                step("square", "square", ""),
+                step("plus", "plus", "square"),
+                step("times", "times", "square"),
+                step("mean", "mean", "plus, times")
+            ),
+            steps: 4,
+            last: "mean",
+            expected: |n, _| (n * n + 25 + n * n * 2) as f64 / 2.0,
+        }),
+        other => bail!("there is no workload `{other}`; use linear-4, diamond-4 or fan-out-N"),
+    }
+}
+
+/// Measures and prints.
+pub fn run(args: &BenchArgs, json: bool) -> Result<i32> {
+    let folder = std::env::temp_dir().join(format!("tasker-bench-{}", std::process::id()));
+    let url = args.store.clone().unwrap_or_else(|| format!("sqlite://{}/bench.db", folder.display()));
+    let figures = match args.lang {
+        Lang::Rust => measure(args, &url),
+        Lang::Python => python(args, &url),
+        Lang::Ruby => bail!("there is no Ruby worker yet; use --lang rust or --lang python"),
+    };
+    if args.store.is_none() {
+        // A folder in the temporary folder that stays behind does no harm.
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    let figures = figures?;
+    if json {
+        output::line(&figures.to_string());
+    } else {
+        for (name, value) in figures.as_object().into_iter().flatten() {
+            output::line(&format!("{name:<18} {}", value.as_str().map_or_else(|| value.to_string(), str::to_string)));
+        }
+    }
+    Ok(0)
+}
+
+fn handlers(builder: tasker_worker::WorkerBuilder) -> tasker_worker::WorkerBuilder {
+    let number = |c: &StepContext, step: &str| c.dependency::<f64>(step);
+    let whole = |c: &StepContext, step: &str| c.dependency::<i64>(step);
+    builder
+        .handler("bench.square", |c| async move {
+            let n = c.get_input("n")?.as_i64().unwrap_or_default();
+            Ok(StepOutcome::from(json!(n * n)))
+        })
+        .handler("bench.add_10", move |c| async move { Ok(StepOutcome::from(json!(whole(&c, "square")? + 10))) })
+        .handler("bench.triple", move |c| async move { Ok(StepOutcome::from(json!(whole(&c, "add")? * 3))) })
+        .handler("bench.half", move |c| async move { Ok(StepOutcome::from(json!(number(&c, "triple")? / 2.0))) })
+        .handler("bench.plus", move |c| async move { Ok(StepOutcome::from(json!(whole(&c, "square")? + 25))) })
+        .handler("bench.times", move |c| async move { Ok(StepOutcome::from(json!(whole(&c, "square")? * 2))) })
+        .handler("bench.mean", move |c| async move {
+            Ok(StepOutcome::from(json!((number(&c, "plus")? + number(&c, "times")?) / 2.0)))
+        })
+        .handler("bench.branch", move |c| async move { Ok(StepOutcome::from(json!(whole(&c, "source")? + 1))) })
+        .handler("bench.join", move |c| async move {
+            let mut sum = 0;
+            for name in &c.job().definition().dependencies {
+                sum += whole(&c, name)?;
+            }
+            Ok(StepOutcome::from(json!(sum)))
+        })
+}
+
+fn create(engine: &Engine, inputs: &[i64]) -> Result<Vec<Uuid>> {
+    let requests: Vec<TaskRequest> =
+        inputs.iter().map(|n| TaskRequest::new("bench", "bench", json_of(&json!({"n": n})))).collect();
+    engine.create(&requests).into_iter().map(|created| Ok(created?.task_uuid)).collect()
+}
+
+fn check(engine: &Engine, workload: &Workload, task: Uuid, n: i64) -> Result<()> {
+    let result = engine.step(task, workload.last)?.result.with_context(|| format!("task {task} has no result"))?;
+    let found: f64 = serde_json::from_str(result.get())?;
+    let expected = (workload.expected)(n, workload.steps);
+    ensure!(found == expected, "task {task}: {found} where {expected} was expected");
+    Ok(())
+}
+
+fn measure(args: &BenchArgs, url: &str) -> Result<Value> {
+    let workload = workload(&args.workload)?;
+    let builder = handlers(Worker::builder(url)).template("bench.yaml", &workload.template);
+    let worker = builder.configure(|c| c.max_concurrent_handlers = args.slots).start()?;
+    let engine = worker.engine();
+    let single = SINGLE_MAX.min(args.tasks);
+    let mut times_ms = Vec::with_capacity(single);
+    for i in 0..single + WARM_UP.min(single) {
+        let n = 2 * i as i64;
+        let start = Instant::now();
+        let task = create(engine, &[n])?[0];
+        engine.wait(task, WAIT)?;
+        times_ms.push(start.elapsed().as_secs_f64() * 1e3);
+        check(engine, &workload, task, n)?;
+    }
+    let mut measured = times_ms.split_off(WARM_UP.min(single));
+    measured.sort_by(f64::total_cmp);
+    let inputs: Vec<i64> = (0..args.tasks as i64).map(|i| 2 * (i % 1_000)).collect();
+    let start = Instant::now();
+    let mut tasks = Vec::with_capacity(inputs.len());
+    for some in inputs.chunks(BULK) {
+        tasks.extend(create(engine, some)?);
+    }
+    for task in &tasks {
+        engine.wait(*task, WAIT)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    for (task, n) in tasks.iter().zip(&inputs) {
+        check(engine, &workload, *task, *n)?;
+    }
+    let at = |share: f64| measured[((measured.len() as f64 * share) as usize).min(measured.len() - 1)];
+    let round = |value: f64| (value * 1e3).round() / 1e3;
+    Ok(json!({
+        "lang": "rust",
+        "workload": args.workload,
+        "tasks": args.tasks,
+        "steps": args.tasks * workload.steps,
+        "slots": args.slots,
+        "p50_ms": round(at(0.50)),
+        "p95_ms": round(at(0.95)),
+        "p99_ms": round(at(0.99)),
+        "steps_per_second": ((args.tasks * workload.steps) as f64 / seconds).round(),
+        "seconds": round(seconds),
+        "peak_rss_mb": output::peak_rss_mb(),
+        "durability": engine.durability(),
+        "checked": single + WARM_UP.min(single) + args.tasks,
+    }))
+}
+
+/// The same measurement inside a Python process: handlers, client and clock are Python's.
+fn python(args: &BenchArgs, url: &str) -> Result<Value> {
+    let output = project::python(std::path::Path::new("."))
+        .args(["-m", "tasker_core", "bench", "--json", "--url", url, "--workload", &args.workload])
+        .args(["--tasks", &args.tasks.to_string(), "--slots", &args.slots.to_string()])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("cannot start Python; set TASKER_PYTHON")?;
+    ensure!(output.status.success(), "the Python benchmark failed ({})", output.status);
+    serde_json::from_slice(&output.stdout).context("the Python benchmark printed no JSON")
+}

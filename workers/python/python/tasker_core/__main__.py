@@ -1,0 +1,65 @@
+"""``python -m tasker_core``: run a worker, or the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Optional
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Runs a command; gives its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tasker_core")
+    commands = parser.add_subparsers(dest="command", required=True)
+    worker = commands.add_parser("worker", help="run a worker until SIGINT or SIGTERM")
+    worker.add_argument("--url", help="where work comes from (TASKER_URL)")
+    worker.add_argument("--templates", action="append", help="file or folder of templates; may be repeated")
+    worker.add_argument("--handlers", action="append", help="package, file or folder of handlers; may be repeated")
+    worker.add_argument("--namespace", action="append", help="queue to take from; may be repeated")
+    worker.add_argument("--slots", type=int, default=10, help="handlers run at once")
+    worker.add_argument("--lease-ms", type=int, default=30_000, help="length of a lease")
+    worker.add_argument("--worker-id", help="unique name")
+    bench = commands.add_parser("bench", help="measure latency and throughput")
+    bench.add_argument("--url", required=True)
+    bench.add_argument("--workload", default="linear-4")
+    bench.add_argument("--tasks", type=int, default=2000)
+    bench.add_argument("--slots", type=int, default=64)
+    bench.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    return _worker(given) if given.command == "worker" else _bench(given)
+
+
+def _worker(given: argparse.Namespace) -> int:
+    from tasker_core.errors import TaskerError
+    from tasker_core.worker import Worker, WorkerConfig
+
+    config = WorkerConfig(
+        worker_id=given.worker_id, max_concurrent_handlers=given.slots, lease_ms=given.lease_ms
+    )
+    try:
+        worker = Worker.start(
+            given.handlers, config, url=given.url, namespaces=given.namespace, templates=given.templates
+        )
+    except (TaskerError, OSError) as error:
+        print(f"tasker: {error}", file=sys.stderr)
+        return 1
+    for warning in worker.info["warnings"]:
+        print(f"tasker: {warning}", file=sys.stderr)
+    print(
+        f"tasker worker ready: {len(worker.info['templates'])} templates, {worker.registry.handler_count()} handlers, "
+        f"slots {given.slots}, url {worker.url}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return worker.run()
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from tasker_core import bench
+
+    bench.print_figures(bench.run(given.workload, given.tasks, given.url, given.slots), given.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Creates tasks, reads them, waits for them, acts on them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Optional, Union
+
+from tasker_core.serialization import dump, load
+
+__all__ = ["ClientError", "TaskerClient"]
+
+
+class ClientError(RuntimeError):
+    """The engine refused a request.
+
+    Attributes:
+        code: Stable snake_case code, the same in every language.
+        hint: What to do next.
+        details: More, such as the violations of a schema.
+    """
+
+    def __init__(self, message: str, code: str, hint: Optional[str] = None, details: Any = None) -> None:
+        super().__init__(f"{message}\n  help: {hint}" if hint else message)
+        self.message = message
+        self.code = code
+        self.hint = hint
+        self.details = details
+
+
+class TaskerClient:
+    """A client of the engine at a URL; shares the engine of a worker on the same URL in this process.
+
+    Args:
+        url: As for ``Worker.start``.
+        initiator: Who asks, kept with each task.
+        source_system: From where, kept with each task.
+
+    Example:
+        >>> client = TaskerClient("sqlite:///shop.db")
+        >>> task = client.create_task("order", "shop", {"items": []})
+        >>> client.wait(task["task_uuid"])["status"]
+    """
+
+    def __init__(self, url: Optional[str] = None, initiator: str = "api", source_system: str = "api") -> None:
+        from tasker_core.worker import default_url
+
+        self.url = url or default_url()
+        self.initiator = initiator
+        self.source_system = source_system
+        self._native: Any = None
+        self._lock = threading.Lock()
+
+    def _call(self, op: str, args: dict[str, Any]) -> Any:
+        from tasker_core import _native
+
+        try:
+            with self._lock:
+                if self._native is None:
+                    self._native = _native.NativeClient(self.url)
+            return load(self._native.call(op, dump(args, "request")))
+        except _native.TaskerNativeError as error:
+            details = getattr(error, "details", None)
+            raise ClientError(
+                getattr(error, "message", str(error)),
+                getattr(error, "code", "error"),
+                getattr(error, "hint", None),
+                None if details is None else load(details),
+            ) from None
+
+    def _request(
+        self, name: str, namespace: str, context: Optional[dict[str, Any]], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        request = {
+            "name": name,
+            "namespace": namespace,
+            "context": context or {},
+            "initiator": self.initiator,
+            "source_system": self.source_system,
+        }
+        request.update({k: v for k, v in options.items() if v is not None})
+        return request
+
+    def create_task(
+        self, name: str, namespace: str = "default", context: Optional[dict[str, Any]] = None, **options: Any
+    ) -> dict[str, Any]:
+        """Creates a task and gives it as stored.
+
+        Options: ``version tags priority correlation_id parent_correlation_id idempotency_key reason run_at requested_at
+        options initiator source_system``.
+
+        Raises:
+            ClientError: no such template, a context that violates its schema, a conflict.
+        """
+        created = self.create_tasks([self._request(name, namespace, context, options)])[0]
+        return self.get_task(created["task_uuid"])
+
+    def create_tasks(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Creates up to 1,000 tasks in one commit; gives ``{"task_uuid", "existing"}`` of each.
+
+        Raises:
+            ClientError: of the first request that was refused; the others are created all the same.
+        """
+        answers = self.try_create_tasks(requests)
+        for answer in answers:
+            error = answer.get("error")
+            if error is not None:
+                raise ClientError(error["message"], error["code"], error.get("hint"), error.get("details"))
+        return [answer["task"] for answer in answers]
+
+    def try_create_tasks(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As ``create_tasks``, but gives ``{"task": …}`` or ``{"error": …}`` for each and raises for none."""
+        filled = [
+            {"initiator": self.initiator, "source_system": self.source_system, **request} for request in requests
+        ]
+        answers: list[dict[str, Any]] = self._call("create_tasks", {"tasks": filled})["tasks"]
+        return answers
+
+    def get_task(self, task_uuid: str) -> dict[str, Any]:
+        """A task."""
+        task: dict[str, Any] = self._call("get_task", {"task_uuid": task_uuid})
+        return task
+
+    def list_tasks(
+        self,
+        limit: int = 50,
+        offset: int = 0,
+        namespace: Optional[str] = None,
+        status: Optional[str] = None,
+        **filters: Any,
+    ) -> dict[str, Any]:
+        """A page of tasks, newest first: ``{"tasks": […], "total": n}``."""
+        args = {"limit": limit, "offset": offset, "namespace": namespace, "status": status, **filters}
+        page: dict[str, Any] = self._call("list_tasks", args)
+        return page
+
+    def cancel_task(self, task_uuid: str, reason: str = "") -> dict[str, Any]:
+        """Cancels a task; running handlers are told."""
+        task: dict[str, Any] = self._call(
+            "cancel_task", {"task_uuid": task_uuid, "reason": reason, "actor": self.initiator}
+        )
+        return task
+
+    def act(
+        self, task_uuid: str, action: str, step: Optional[str] = None, result: Any = None, reason: str = ""
+    ) -> dict[str, Any]:
+        """Does an operator's action: ``pause resume retry_failed reset_for_retry resolve_manually complete_manually
+        give_up resolve_task cancel``."""
+        args = {"task_uuid": task_uuid, "action": action, "step": step, "result": result, "reason": reason}
+        task: dict[str, Any] = self._call("act", {**args, "actor": self.initiator})
+        return task
+
+    def list_task_steps(self, task_uuid: str) -> list[dict[str, Any]]:
+        """The steps of a task with results and history."""
+        steps: list[dict[str, Any]] = self._call("list_task_steps", {"task_uuid": task_uuid})["steps"]
+        return steps
+
+    def get_step(self, task_uuid: str, step: str) -> dict[str, Any]:
+        """One step, by name or UUID."""
+        found: dict[str, Any] = self._call("get_step", {"task_uuid": task_uuid, "step": step})
+        return found
+
+    def get_step_audit_history(self, task_uuid: str, step: str) -> list[dict[str, Any]]:
+        """The attempts of a step, oldest first."""
+        attempts: list[dict[str, Any]] = self._call(
+            "get_step_audit_history", {"task_uuid": task_uuid, "step": step}
+        )["attempts"]
+        return attempts
+
+    def get_audit(self, task_uuid: str) -> list[dict[str, Any]]:
+        """Operator actions on a task, oldest first."""
+        audit: list[dict[str, Any]] = self._call("get_audit", {"task_uuid": task_uuid})["audit"]
+        return audit
+
+    def health_check(self) -> dict[str, Any]:
+        """Whether the store answers."""
+        health: dict[str, Any] = self._call("health_check", {})
+        return health
+
+    def doctor(self) -> dict[str, Any]:
+        """Checks every invariant of the store."""
+        report: dict[str, Any] = self._call("doctor", {})
+        return report
+
+    def wait(self, task_uuid: str, timeout: float = 60.0) -> dict[str, Any]:
+        """Waits until the task ended or rests in ``blocked_by_failures``, and gives it.
+
+        Raises:
+            TimeoutError: it did neither within ``timeout`` seconds.
+        """
+        try:
+            args: dict[str, Union[str, int]] = {"task_uuid": task_uuid, "timeout_ms": int(timeout * 1000)}
+            task: dict[str, Any] = self._call("wait", args)
+            return task
+        except ClientError as error:
+            if error.code == "timeout":
+                raise TimeoutError(str(error)) from None
+            raise
+
+    def close(self) -> None:
+        """Lets the engine go."""
+        with self._lock:
+            if self._native is not None:
+                self._native.close()
+                self._native = None
+
+    def __enter__(self) -> TaskerClient:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()

@@ -1,0 +1,245 @@
+"""A worker: takes steps from the engine at a URL and runs their handlers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from tasker_core.errors import WorkerAlreadyRunningError, WorkerBootstrapError
+from tasker_core.event_bridge import EventBridge, EventNames
+from tasker_core.event_poller import EventPoller
+from tasker_core.registry import HandlerRegistry
+from tasker_core.serialization import dump, load
+from tasker_core.step_execution_subscriber import StepExecutionSubscriber
+
+__all__ = ["Worker", "WorkerConfig", "default_url"]
+
+_running: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def default_url() -> str:
+    """``TASKER_URL``, or a file in the current folder."""
+    return os.environ.get("TASKER_URL") or "sqlite://.tasker/tasker.db"
+
+
+@dataclass
+class WorkerConfig:
+    """Settings of a worker."""
+
+    worker_id: Optional[str] = None
+    #: Handlers run at once.
+    max_concurrent_handlers: int = 10
+    #: Milliseconds a claim holds without renewal; the core renews it.
+    lease_ms: int = 30_000
+    #: Milliseconds a stop waits for running handlers.
+    drain_timeout_ms: int = 30_000
+    #: Unknown template keys are errors.
+    strict: bool = False
+
+
+class Worker:
+    """A running worker.
+
+    Example:
+        >>> with Worker.start(["handlers"], url="sqlite:///shop.db", templates=["workflows"]) as worker:
+        ...     worker.run()
+    """
+
+    def __init__(self, native: Any, info: dict[str, Any], registry: HandlerRegistry, config: WorkerConfig) -> None:
+        self._native = native
+        self._pid = os.getpid()
+        self._stopped = threading.Event()
+        self._stop_lock = threading.Lock()
+        self._exit = threading.Event()
+        self._failure: Optional[BaseException] = None
+        self.info = info
+        self.config = config
+        self.registry = registry
+        self.event_bridge = EventBridge()
+        self.event_bridge.start()
+        self.subscriber = StepExecutionSubscriber(
+            self.event_bridge, registry, info["worker_id"], native=native, on_exit=self._asked_to_exit
+        )
+        self.subscriber.start()
+        self.poller = EventPoller(native=native)
+        bridge = self.event_bridge
+        self.poller.on_step_event(lambda event: bridge.publish(EventNames.STEP_EXECUTION_RECEIVED, event) and None)
+        self.poller.on_error(lambda error: bridge.publish(EventNames.POLLER_ERROR, error) and None)
+        self.poller.on_signal(self._signalled)
+
+    @classmethod
+    def start(
+        cls,
+        handler_packages: Optional[Sequence[str]] = None,
+        config: Optional[WorkerConfig] = None,
+        *,
+        url: Optional[str] = None,
+        namespaces: Optional[Iterable[str]] = None,
+        templates: Optional[Sequence[Union[str, Path]]] = None,
+        registry: Optional[HandlerRegistry] = None,
+    ) -> Worker:
+        """Discovers handlers and templates, opens the engine and starts.
+
+        Args:
+            handler_packages: Packages, modules or folders that hold handlers; ``PYTHON_HANDLER_PATH`` is added.
+            config: Settings.
+            url: Where work comes from; ``TASKER_URL`` or ``sqlite://.tasker/tasker.db`` when absent.
+            namespaces: Queues to take from; the namespaces of the templates when absent.
+            templates: Files, folders or YAML texts; found by the discovery rules when absent.
+            registry: Handlers; those of this process when absent.
+        """
+        from tasker_core import __version__, _native
+        from tasker_core.discovery import find_templates, import_handlers
+
+        config = config or WorkerConfig()
+        registry = registry or HandlerRegistry.instance()
+        problems = import_handlers(registry, handler_packages)
+        for problem in problems:
+            print(f"tasker: {problem}", file=sys.stderr)
+        settings = {
+            "url": url or default_url(),
+            "worker_id": config.worker_id,
+            "namespaces": None if namespaces is None else list(namespaces),
+            "templates": find_templates(templates),
+            "handlers": registry.list_handlers(),
+            "max_concurrent_handlers": config.max_concurrent_handlers,
+            "lease_ms": config.lease_ms,
+            "drain_timeout_ms": config.drain_timeout_ms,
+            "sdk_version": __version__,
+            "strict": config.strict,
+        }
+        native = _native.NativeWorker(dump(settings, "configuration"))
+        try:
+            info = load(native.start())
+        except _native.TaskerNativeError as error:
+            raise WorkerBootstrapError(str(error), error_code=getattr(error, "code", None)) from None
+        worker = cls(native, info, registry, config)
+        worker.problems = problems
+        from tasker_core import _tasker_core
+
+        _tasker_core.set_current_worker(native)
+        _running.add(worker)
+        worker.poller.start()
+        return worker
+
+    #: What went wrong while handlers were imported.
+    problems: list[str] = []
+
+    @property
+    def native(self) -> Any:
+        """The core's side."""
+        return self._native
+
+    @property
+    def worker_id(self) -> str:
+        """Unique name."""
+        return str(self.info["worker_id"])
+
+    @property
+    def url(self) -> str:
+        """Where work comes from."""
+        return str(self.info["url"])
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes steps."""
+        return not self._stopped.is_set()
+
+    def status(self) -> dict[str, Any]:
+        """Slots, running handlers, steps so far."""
+        status: dict[str, Any] = load(self._native.status())
+        return status
+
+    def client(self) -> Any:
+        """A client of the same engine."""
+        from tasker_core.client import TaskerClient
+
+        return TaskerClient(self.url)
+
+    def stop(self, timeout: Optional[float] = None) -> bool:
+        """Stops claiming, waits for running handlers, hands back the rest. True if all ended in time.
+
+        Args:
+            timeout: Seconds to wait; the configured ``drain_timeout_ms`` when absent, 0 for none.
+        """
+        if self._pid != os.getpid():
+            return True
+        with self._stop_lock:
+            if self._stopped.is_set():
+                return True
+            finished: bool = self._native.drain(None if timeout is None else int(timeout * 1000))
+            self._stopped.set()
+            self._exit.set()
+            self._native.close()
+            self.poller.stop(timeout=1.0)
+            self.subscriber.stop()
+            self.event_bridge.stop()
+            from tasker_core import _tasker_core
+
+            _tasker_core.clear_current_worker(self._native)
+            _running.discard(self)
+            return finished
+
+    def run(self) -> int:
+        """Works until SIGINT or SIGTERM, then drains; a second signal ends at once. Gives an exit code."""
+        seen: list[int] = []
+
+        def on_signal(number: int, _frame: Any) -> None:
+            seen.append(number)
+            self._exit.set()
+            if len(seen) > 1:
+                self._native.close()
+                os._exit(128 + number)
+
+        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            # Short waits, so that a signal's handler runs at once in the main thread.
+            while not self._exit.wait(0.1):
+                pass
+            self.stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return 1 if self._failure is not None else 0
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
+
+    def _asked_to_exit(self, error: BaseException) -> None:
+        self._failure = error
+        self._exit.set()
+
+    def _signalled(self, told: Any) -> None:
+        if told.kind == "fatal":
+            print(f"tasker: the worker cannot go on: {told.message}", file=sys.stderr)
+            self._failure = WorkerBootstrapError(told.message)
+            self._exit.set()
+        elif told.kind == "shutdown":
+            self._exit.set()
+
+
+def require_none_running() -> None:
+    """Raises if this process runs a worker."""
+    if any(w.is_running and w._pid == os.getpid() for w in _running):
+        raise WorkerAlreadyRunningError("a worker is already running in this process; stop it first")
+
+
+def _at_exit() -> None:
+    """Hands steps back at once, so that the process ends quickly and cleanly with a worker running."""
+    for worker in list(_running):
+        if worker._pid == os.getpid():
+            worker.stop(timeout=0)
+
+
+atexit.register(_at_exit)
