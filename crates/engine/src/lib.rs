@@ -160,8 +160,14 @@ impl Engine {
             if inner.pid == pid {
                 return Ok(Engine { inner });
             }
-            // A forked child inherits the handle but not the threads; it opens its own and leaks what it inherited.
+            // Neither the threads nor SQLite's locks survive a fork; the inherited handle is leaked, never dropped.
             std::mem::forget(inner);
+            return Err(Error::new(
+                Kind::Conflict,
+                "forked",
+                format!("the store {url} was open when this process was forked, and cannot be opened in the child"),
+            )
+            .hint("fork before the store is opened, or start a fresh process (Python: the spawn method of multiprocessing)"));
         }
         if !url.starts_with("sqlite:") {
             let scheme = url.split(':').next().unwrap_or_default();

@@ -45,6 +45,6 @@ pub fn foreign(py: Python<'_>) -> PyErr {
         "forked",
         "this worker was started before a fork; its threads live in the parent process",
     )
-    .hint("start a new worker in the child, or start workers only after forking");
+    .hint("start workers after forking, or in a fresh process (the spawn method of multiprocessing)");
     raise(py, &error)
 }

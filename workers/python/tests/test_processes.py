@@ -1,0 +1,391 @@
+"""Real worker processes: killed, stopped, forked, left running at exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tasker_core import TaskerClient
+
+HANDLERS = """
+import os, pathlib, time
+from tasker_core import StepHandler
+
+class Mark(StepHandler):
+    '''Says that it started, then works until it is told to go on.'''
+    handler_name = "mark"
+    def call(self, context):
+        folder = pathlib.Path(context.get_input("folder"))
+        name = f"{context.step_name}-{context.get_input('n')}"
+        with open(folder / "started", "a") as file:
+            file.write(f"{name} {os.getpid()}\\n")
+        time.sleep(context.get_input("work_seconds") or 0)
+        while context.get_input("wait") and not (folder / "go").exists() and not context.cancelled:
+            time.sleep(0.002)
+        return {"n": context.get_input("n"), "step": context.step_name}
+"""
+
+TEMPLATE = """
+name: marks
+namespace_name: marks
+steps:
+  - {name: one, handler: mark}
+  - {name: two, handler: mark, depends_on: [one]}
+"""
+
+
+class Fleet:
+    """A folder with a store, and worker processes on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "handlers").mkdir()
+        (folder / "handlers" / "marks.py").write_text(HANDLERS)
+        (folder / "workflows").mkdir()
+        (folder / "workflows" / "marks.yaml").write_text(TEMPLATE)
+        self.url = f"sqlite://{folder}/t.db"
+        self.workers: list[subprocess.Popen[str]] = []
+        self.client = TaskerClient(self.url)
+
+    def worker(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tasker_core", "worker", "--url", self.url]
+        command += ["--templates", str(self.folder / "workflows"), "--handlers", str(self.folder / "handlers")]
+        process = subprocess.Popen(
+            [*command, *arguments], stderr=subprocess.PIPE, text=True, env={**os.environ, "TASKER_ENV": "test"}
+        )
+        self.workers.append(process)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "worker ready" in line:
+                return process
+        raise AssertionError("the worker did not start")
+
+    def create(self, count: int, wait: bool, work_seconds: float = 0) -> list[str]:
+        shared = {"folder": str(self.folder), "wait": wait, "work_seconds": work_seconds}
+        requests = [{"name": "marks", "namespace": "marks", "context": {**shared, "n": n}} for n in range(count)]
+        return [t["task_uuid"] for t in self.client.create_tasks(requests)]
+
+    def wait_for_start(self, count: int) -> list[str]:
+        """Waits until that many steps have said that they started; gives what they said."""
+        import time
+
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                lines = (self.folder / "started").read_text().splitlines()
+            except FileNotFoundError:
+                lines = []
+            if len(lines) >= count:
+                return lines
+            time.sleep(0.005)
+        raise AssertionError(f"{count} steps did not start")
+
+    def go(self) -> None:
+        (self.folder / "go").touch()
+
+    def close(self) -> None:
+        for process in self.workers:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+        self.client.close()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path)
+    yield made
+    made.close()
+
+
+def doctor(client: TaskerClient) -> list[Any]:
+    return [f for f in client.doctor()["findings"] if f["violations"]]
+
+
+def test_a_killed_workers_step_is_run_by_another(fleet: Fleet) -> None:
+    first = fleet.worker("--lease-ms", "1000")
+    (uuid,) = fleet.create(1, wait=True)
+    fleet.wait_for_start(1)
+    first.kill()
+    first.wait()
+    fleet.go()
+    fleet.worker("--lease-ms", "1000")
+    assert fleet.client.wait(uuid, 30)["status"] == "complete"
+    one = fleet.client.get_step(uuid, "one")
+    assert [a["outcome"] for a in one["history"]] == ["lease_expired", "completed"]
+    assert (one["attempts"], one["crashes"]) == (2, 1)
+    assert len({a["worker_id"] for a in one["history"]}) == 2
+    assert doctor(fleet.client) == []
+
+
+def test_a_frozen_worker_loses_its_lease_and_its_late_result(fleet: Fleet) -> None:
+    first = fleet.worker("--lease-ms", "300")
+    (uuid,) = fleet.create(1, wait=True)
+    fleet.wait_for_start(1)
+    first.send_signal(signal.SIGSTOP)
+    fleet.go()
+    fleet.worker("--lease-ms", "300")
+    assert fleet.client.wait(uuid, 30)["status"] == "complete"
+    first.send_signal(signal.SIGCONT)
+    # The late report arrives when the process goes on; a drain makes sure that it has.
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 0
+    one = fleet.client.get_step(uuid, "one")
+    outcomes = sorted(a["outcome"] for a in one["history"])
+    assert outcomes in (["completed", "lease_expired", "rejected"], ["completed", "lease_expired"])
+    assert [a["outcome"] for a in one["history"]].count("completed") == 1
+    assert doctor(fleet.client) == []
+
+
+def test_ten_kills_over_two_hundred_tasks_lose_and_repeat_nothing(fleet: Fleet) -> None:
+    worker = fleet.worker("--lease-ms", "1000")
+    uuids = fleet.create(200, wait=False, work_seconds=0.02)
+    kills = 0
+    for kill in range(10):
+        # In mid-step: more steps have said that they started than at the last kill.
+        fleet.wait_for_start(25 * (kill + 1))
+        worker.kill()
+        worker.wait()
+        kills += 1
+        worker = fleet.worker("--lease-ms", "1000")
+    for uuid in uuids:
+        assert fleet.client.wait(uuid, 60)["status"] == "complete"
+    for number, uuid in enumerate(uuids):
+        for step in fleet.client.list_task_steps(uuid):
+            accepted = [a for a in step["history"] if a["outcome"] == "completed"]
+            assert len(accepted) == 1
+            assert step["result"] == {"n": number, "step": step["name"]}
+    assert kills == 10
+    assert doctor(fleet.client) == []
+
+
+def test_sigterm_lets_running_handlers_finish(fleet: Fleet) -> None:
+    worker = fleet.worker()
+    (uuid,) = fleet.create(1, wait=True)
+    fleet.wait_for_start(1)
+    worker.send_signal(signal.SIGTERM)
+    fleet.go()
+    assert worker.wait(30) == 0
+    one = fleet.client.get_step(uuid, "one")
+    assert [a["outcome"] for a in one["history"]] == ["completed"]
+    assert fleet.client.get_step(uuid, "two")["status"] == "enqueued"
+    assert doctor(fleet.client) == []
+
+
+def test_a_second_signal_ends_at_once(fleet: Fleet) -> None:
+    worker = fleet.worker()
+    (uuid,) = fleet.create(1, wait=True)
+    fleet.wait_for_start(1)
+    worker.send_signal(signal.SIGINT)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) != 0
+    fleet.go()
+    fleet.worker()
+    assert fleet.client.wait(uuid, 30)["status"] == "complete"
+    # Handed back by the worker, not lost with it: not counted as an attempt.
+    assert fleet.client.get_step(uuid, "one")["crashes"] == 0
+
+
+def test_two_processes_share_one_store(fleet: Fleet) -> None:
+    fleet.worker("--slots", "2")
+    fleet.worker("--slots", "2")
+    uuids = fleet.create(4, wait=True)
+    started = fleet.wait_for_start(4)
+    assert len({line.split()[1] for line in started}) == 2, "both processes took steps"
+    fleet.go()
+    for uuid in uuids:
+        assert fleet.client.wait(uuid, 30)["status"] == "complete"
+    assert doctor(fleet.client) == []
+
+
+def python(code: str, *, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=cwd, capture_output=True, text=True, timeout=timeout
+    )
+
+
+START = """
+from tasker_core import HandlerRegistry, StepHandler, TaskerClient, Worker
+import os, sys, threading
+class H(StepHandler):
+    handler_name = "h"
+    def call(self, context):
+        return context.get_input("n")
+registry = HandlerRegistry()
+registry.register(H)
+TEMPLATE = "name: t\\nsteps:\\n  - {name: s, handler: h}\\n"
+def start(url="sqlite://t.db"):
+    return Worker.start(url=url, templates=[TEMPLATE], registry=registry)
+"""
+
+
+def test_importing_prints_nothing_and_loads_little(tmp_path: Path) -> None:
+    done = python("import tasker_core, sys; assert 'pydantic' not in sys.modules", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exit_with_a_running_worker_is_clean(tmp_path: Path) -> None:
+    done = python(START + "w = start()\nTaskerClient(w.url).create_task('t', 'default', {'n': 1})\n", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_starting_and_stopping_many_times_grows_no_threads(tmp_path: Path) -> None:
+    done = python(
+        START
+        + """
+def threads():
+    return len(os.listdir("/proc/self/task"))
+for i in range(50):
+    w = start()
+    w.stop()
+    w.stop()
+    if i == 4:
+        before = threads()
+print(before, threads())
+""",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = map(int, done.stdout.split())
+    assert after <= before
+
+
+def test_a_forked_child_gets_clear_errors_and_leaves_the_parent_alone(tmp_path: Path) -> None:
+    done = python(
+        START
+        + """
+w = start()
+client = TaskerClient(w.url)
+client.health_check()
+pid = os.fork()
+if pid == 0:
+    for attempt in (lambda: w.native.poll(0), start, client.health_check):
+        try:
+            attempt()
+        except RuntimeError as error:
+            print(getattr(error, "code", None) or error.error_code, file=sys.stderr)
+    other = start("sqlite://other.db")
+    task = other.client().create_task("t", "default", {"n": 7})
+    print(other.client().wait(task["task_uuid"], 20)["status"], file=sys.stderr)
+    sys.exit(0)
+_, status = os.waitpid(pid, 0)
+task = client.create_task("t", "default", {"n": 7})
+print(os.waitstatus_to_exitcode(status), client.wait(task["task_uuid"], 20)["status"])
+""",
+        cwd=tmp_path,
+    )
+    assert done.stderr.split() == ["forked", "forked", "forked", "complete"]
+    assert (done.returncode, done.stdout) == (0, "0 complete\n"), done.stderr
+
+
+def test_ctrl_c_ends_a_wait_in_poll(tmp_path: Path) -> None:
+    done = python(
+        START
+        + """
+import signal
+w = start()
+w.poller.stop()
+threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    w.native.poll(60_000)
+except KeyboardInterrupt:
+    print("interrupted")
+""",
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+def test_a_broken_handler_file_stops_no_other(fleet: Fleet) -> None:
+    (fleet.folder / "handlers" / "broken.py").write_text("import nothing_of_that_name\n")
+    (fleet.folder / "handlers" / "wrong.py").write_text("def f(:\n")
+    command = [sys.executable, "-m", "tasker_core", "worker", "--url", fleet.url]
+    command += ["--templates", str(fleet.folder / "workflows"), "--handlers", str(fleet.folder / "handlers")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    fleet.workers.append(process)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "worker ready" in line:
+            break
+    text = "".join(said)
+    assert "broken.py" in text and "nothing_of_that_name" in text
+    assert "wrong.py:1" in text
+    assert "1 handlers" in text
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text("name: t\nsteps:\n  - {name: a, handler: h, depends_on: [b]}\n")
+    command = [sys.executable, "-m", "tasker_core", "worker", "--url", f"sqlite://{tmp_path}/t.db"]
+    done = subprocess.run([*command, "--templates", str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "t.yaml:3:" in done.stderr
+    broken = tmp_path / "broken.db"
+    broken.write_text("this is no database, though it is long enough to be taken for one" * 20)
+    command[-1] = f"sqlite://{broken}"
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "is not a healthy Tasker database" in done.stderr
+    assert "help:" in done.stderr
+
+
+def test_the_published_functions_drive_a_step_by_hand(tmp_path: Path) -> None:
+    done = python(
+        START
+        + """
+import json
+import tasker_core
+from tasker_core import _tasker_core as ffi
+try:
+    ffi.poll_step_events()
+except RuntimeError as error:
+    print("no worker" in str(error))
+w = start()
+w.poller.stop()
+client = TaskerClient(w.url)
+task = client.create_task("t", "default", {"n": 5})
+event = None
+while event is None:
+    event = ffi.poll_step_events()
+step = event["task_sequence_step"]
+print(step["task"]["task"]["context"], step["workflow_step"]["name"], step["step_definition"]["handler"]["callable"])
+done = {"success": True, "result": {"by": "hand"}, "metadata": {"custom": {"k": 1}, "execution_time_ms": 2}}
+print(ffi.complete_step_event(event["event_id"], done), ffi.complete_step_event(event["event_id"], done))
+print(client.wait(task["task_uuid"], 20)["status"], client.get_step(task["task_uuid"], "s")["result"])
+print(ffi.get_ffi_dispatch_metrics()["completed"], ffi.get_worker_config()["namespaces"], ffi.health_check())
+""",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "True",
+        "{'n': 5} s h",
+        "True False",
+        "complete {'by': 'hand'}",
+        "1 ['default'] True",
+    ]
+
+
+def test_bench_checks_and_prints_every_figure(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tasker_core", "bench", "--url", f"sqlite://{tmp_path}/t.db", "--json"]
+    for workload, steps in [("linear-4", 80), ("diamond-4", 80), ("fan-out-50", 1000)]:
+        done = subprocess.run(
+            [*command, "--workload", workload, "--tasks", "20"], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        figures = json.loads(done.stdout)
+        assert figures["steps"] == steps
+        assert figures["checked"] == 60
+        assert figures["p50_ms"] > 0 and figures["steps_per_second"] > 0
