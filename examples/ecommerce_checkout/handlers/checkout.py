@@ -60,4 +60,7 @@ def create_order(cart: dict[str, Any], payment: dict[str, Any], email: str, cont
 @step_handler("send_confirmation")
 @depends_on(order="create_order")
 def send_confirmation(order: dict[str, Any], context: Any) -> dict[str, Any]:
-    return {"sent_to": order["email"], "subject": f"{order['order']}: thank you, {order['total']:.2f} paid"}
+    return {
+        "sent_to": order["email"],
+        "subject": f"{order['order']}: thank you, {order['total']:.2f} paid",
+    }

@@ -17,7 +17,11 @@ class ValidateOrder(StepHandler):
             raise ValidationError("the order has no items", error_code="EMPTY_ORDER")
         total = round(sum(item["quantity"] * item["price"] for item in items), 2)
         return self.success(
-            {"order_total": total, "item_count": len(items), "customer": context.get_input("customer")}
+            {
+                "order_total": total,
+                "item_count": len(items),
+                "customer": context.get_input("customer"),
+            }
         )
 
 

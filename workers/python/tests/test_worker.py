@@ -235,7 +235,8 @@ def test_the_three_argument_form(bench: Bench) -> None:
     function(bench, "first", lambda c: [1, 2])
     bench.registry.register("old", Old)
     task = bench.run(
-        "name: t\nsteps:\n  - {name: first, handler: first}\n  - {name: s, handler: old, depends_on: [first]}\n", {"x": 1}
+        "name: t\nsteps:\n  - {name: first, handler: first}\n  - {name: s, handler: old, depends_on: [first]}\n",
+        {"x": 1},
     )
     assert task["by_name"]["s"]["result"] == {
         "context": {"x": 1},

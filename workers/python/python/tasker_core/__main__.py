@@ -33,9 +33,7 @@ def _worker(given: argparse.Namespace) -> int:
     from tasker_core.errors import TaskerError
     from tasker_core.worker import Worker, WorkerConfig
 
-    config = WorkerConfig(
-        worker_id=given.worker_id, max_concurrent_handlers=given.slots, lease_ms=given.lease_ms
-    )
+    config = WorkerConfig(worker_id=given.worker_id, max_concurrent_handlers=given.slots, lease_ms=given.lease_ms)
     try:
         worker = Worker.start(
             given.handlers, config, url=given.url, namespaces=given.namespace, templates=given.templates

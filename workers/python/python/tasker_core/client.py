@@ -109,9 +109,7 @@ class TaskerClient:
 
     def try_create_tasks(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """As ``create_tasks``, but gives ``{"task": …}`` or ``{"error": …}`` for each and raises for none."""
-        filled = [
-            {"initiator": self.initiator, "source_system": self.source_system, **request} for request in requests
-        ]
+        filled = [{"initiator": self.initiator, "source_system": self.source_system, **request} for request in requests]
         answers: list[dict[str, Any]] = self._call("create_tasks", {"tasks": filled})["tasks"]
         return answers
 
@@ -161,9 +159,9 @@ class TaskerClient:
 
     def get_step_audit_history(self, task_uuid: str, step: str) -> list[dict[str, Any]]:
         """The attempts of a step, oldest first."""
-        attempts: list[dict[str, Any]] = self._call(
-            "get_step_audit_history", {"task_uuid": task_uuid, "step": step}
-        )["attempts"]
+        attempts: list[dict[str, Any]] = self._call("get_step_audit_history", {"task_uuid": task_uuid, "step": step})[
+            "attempts"
+        ]
         return attempts
 
     def get_audit(self, task_uuid: str) -> list[dict[str, Any]]:

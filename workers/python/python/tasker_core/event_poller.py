@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 __all__ = ["EventPoller"]
 
-StepCallback = Callable[[Any], None]
+#: Threads that wait for steps at once.
+SEARCHING_MAX = 2
+
+StepCallback = Callable[[Any], Any]
 
 
 class EventPoller:
@@ -34,10 +37,15 @@ class EventPoller:
         self.cleanup_interval = cleanup_interval
         self._native = native
         self._step_callbacks: list[StepCallback] = []
-        self._metrics_callbacks: list[Callable[[dict[str, Any]], None]] = []
-        self._error_callbacks: list[Callable[[BaseException], None]] = []
-        self._signal_callbacks: list[Callable[[Any], None]] = []
+        self._metrics_callbacks: list[Callable[[dict[str, Any]], Any]] = []
+        self._error_callbacks: list[Callable[[BaseException], Any]] = []
+        self._signal_callbacks: list[StepCallback] = []
+        # Guards the four below: touched twice a step, for a few instructions.
         self._lock = threading.Lock()
+        # Threads that wait for a step, or are on their way to.
+        self._searching = 0
+        # Locks of the threads that have nothing to do; releasing one sends its thread to look for steps.
+        self._parked: list[threading.Lock] = []
         self._threads: list[threading.Thread] = []
         self._running = False
         self._polls = 0
@@ -47,15 +55,15 @@ class EventPoller:
         """Calls back with each step."""
         self._step_callbacks.append(callback)
 
-    def on_metrics(self, callback: Callable[[dict[str, Any]], None]) -> None:
+    def on_metrics(self, callback: Callable[[dict[str, Any]], Any]) -> None:
         """Calls back with metrics, every ``starvation_check_interval`` polls."""
         self._metrics_callbacks.append(callback)
 
-    def on_error(self, callback: Callable[[BaseException], None]) -> None:
+    def on_error(self, callback: Callable[[BaseException], Any]) -> None:
         """Calls back with what a callback or the core raised."""
         self._error_callbacks.append(callback)
 
-    def on_signal(self, callback: Callable[[Any], None]) -> None:
+    def on_signal(self, callback: StepCallback) -> None:
         """Calls back with the core's signals: cancel, drain, fatal, shutdown."""
         self._signal_callbacks.append(callback)
 
@@ -71,16 +79,22 @@ class EventPoller:
 
             self._native = current_worker()
         self._running = True
-        self._grow()
+        self._another()
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stops polling and waits for the threads, at most ``timeout`` seconds in all."""
-        self._running = False
+        self._end()
         deadline = time.monotonic() + timeout
         for thread in list(self._threads):
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._threads = [t for t in self._threads if t.is_alive()]
+
+    def _end(self) -> None:
+        with self._lock:
+            self._running = False
+            while self._parked:
+                self._parked.pop().release()
 
     def get_metrics(self) -> dict[str, Any]:
         """Polls and steps so far, threads, and the core's own numbers."""
@@ -89,45 +103,66 @@ class EventPoller:
         core: dict[str, Any] = load(self._native.status()) if self._native is not None and self._running else {}
         return {"polls": self._polls, "received": self._received, "threads": len(self._threads), **core}
 
-    def _grow(self) -> None:
+    def _another(self) -> None:
+        """Sends one more thread to look for steps: a parked one, or a new one while the core allows it."""
         with self._lock:
-            self._threads = [t for t in self._threads if t.is_alive()]
-            if not self._running or len(self._threads) >= self._native.thread_limit():
+            if not self._running:
                 return
-            name = f"tasker-worker-{len(self._threads)}"
-            thread = threading.Thread(target=self._loop, name=name, daemon=True)
+            if self._parked:
+                self._searching += 1
+                self._parked.pop().release()
+                return
+            self._threads = [t for t in self._threads if t.is_alive()]
+            if len(self._threads) >= self._native.thread_limit():
+                return
+            self._searching += 1
+            thread = threading.Thread(target=self._loop, name=f"tasker-worker-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
         thread.start()
 
     def _loop(self) -> None:
         native = self._native
-        signal_type = _signal_type()
+        step_type = _step_type()
+        lock = self._lock
+        place = threading.Lock()
+        place.acquire()
         while self._running:
+            event = None
             try:
                 event = native.poll(self.polling_interval_ms)
             except BaseException as error:
                 self._report(error)
-                if not self._running:
-                    return
-                continue
-            self._polls += 1
-            if self._polls % self.starvation_check_interval == 0 and self._metrics_callbacks:
+                # Whatever it is, it must not become a busy loop.
+                time.sleep(0.1)
+            with lock:
+                self._searching -= 1
+                alone = self._searching == 0
+                self._polls += 1
+                polls = self._polls
+            if polls % self.starvation_check_interval == 0 and self._metrics_callbacks:
                 self._tell_metrics()
-            if event is None:
-                continue
-            if isinstance(event, signal_type):
-                if not self._told(event):
-                    return
-                continue
-            self._received += 1
-            # Someone must be there for the next step while this one runs.
-            if native.waiting() == 0 and len(self._threads) < native.thread_limit():
-                self._grow()
-            for callback in self._step_callbacks:
-                try:
-                    callback(event)
-                except BaseException as error:
-                    self._report(error)
+            if isinstance(event, step_type):
+                self._received += 1
+                # Someone must be there for the next step while this one runs.
+                if alone:
+                    self._another()
+                for callback in self._step_callbacks:
+                    try:
+                        callback(event)
+                    except BaseException as error:
+                        self._report(error)
+                event = None
+            elif event is not None and not self._told(event):
+                return
+            with lock:
+                # Two look for steps; more would only wake each other up.
+                park = self._searching >= SEARCHING_MAX and self._running
+                if park:
+                    self._parked.append(place)
+                else:
+                    self._searching += 1
+            if park:
+                place.acquire()
 
     def _told(self, signal: Any) -> bool:
         """Passes a signal on; whether to go on polling."""
@@ -137,7 +172,7 @@ class EventPoller:
             except BaseException as error:
                 self._report(error)
         if signal.kind in ("shutdown", "fatal"):
-            self._running = False
+            self._end()
             return False
         return True
 
@@ -154,7 +189,7 @@ class EventPoller:
             callback(error)
 
 
-def _signal_type() -> Any:
-    from tasker_core._native import Signal
+def _step_type() -> Any:
+    from tasker_core._native import StepEvent
 
-    return Signal
+    return StepEvent

@@ -272,9 +272,7 @@ def _made(handler: Any) -> Any:
     except TaskerError:
         raise
     except Exception as error:
-        raise ResolutionError(
-            f"handler {handler.__name__} cannot be constructed without arguments: {error}"
-        ) from error
+        raise ResolutionError(f"handler {handler.__name__} cannot be constructed without arguments: {error}") from error
 
 
 def _is_three_argument(target: Any, bound: bool) -> bool:
@@ -282,9 +280,7 @@ def _is_three_argument(target: Any, bound: bool) -> bool:
         parameters = list(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):
         return False
-    plain = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
     return len(plain) == (3 if bound else 4)
 
 

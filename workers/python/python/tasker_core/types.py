@@ -94,6 +94,10 @@ class CheckpointYield(BaseModel):
     accumulated_results: Any = None
 
 
+# The class below has an attribute of the same name.
+_Checkpoint = CheckpointYield
+
+
 class StepHandlerCallResult:
     """Makes results of every kind, under the names all languages share."""
 
@@ -118,16 +122,12 @@ class StepHandlerCallResult:
         return StepHandlerResult.failure(message, error_type, retryable, metadata, error_code)
 
     @staticmethod
-    def checkpoint_yield(
-        cursor: Any, items_processed: int = 0, accumulated_results: Any = None
-    ) -> CheckpointYield:
+    def checkpoint_yield(cursor: Any, items_processed: int = 0, accumulated_results: Any = None) -> CheckpointYield:
         """Progress to keep."""
-        return CheckpointYield(
-            cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results
-        )
+        return CheckpointYield(cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results)
 
     @staticmethod
-    def from_handler_output(output: Any) -> Union[StepHandlerResult, CheckpointYield]:
+    def from_handler_output(output: Any) -> Union[StepHandlerResult, _Checkpoint]:
         """The result a handler's return value stands for."""
         if isinstance(output, (StepHandlerResult, CheckpointYield)):
             return output

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -70,9 +71,8 @@ class Worker:
         )
         self.subscriber.start()
         self.poller = EventPoller(native=native)
-        bridge = self.event_bridge
-        self.poller.on_step_event(lambda event: bridge.publish(EventNames.STEP_EXECUTION_RECEIVED, event) and None)
-        self.poller.on_error(lambda error: bridge.publish(EventNames.POLLER_ERROR, error) and None)
+        self.poller.on_step_event(partial(self.event_bridge.publish, EventNames.STEP_EXECUTION_RECEIVED))
+        self.poller.on_error(partial(self.event_bridge.publish, EventNames.POLLER_ERROR))
         self.poller.on_signal(self._signalled)
 
     @classmethod

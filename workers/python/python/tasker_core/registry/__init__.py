@@ -207,9 +207,7 @@ class ResolverChain:
             only = self.get_resolver(definition.resolver)
             if only is None:
                 known = ", ".join(self.resolver_names())
-                raise ResolverNotFoundError(
-                    f"there is no resolver `{definition.resolver}`; the chain has {known}"
-                )
+                raise ResolverNotFoundError(f"there is no resolver `{definition.resolver}`; the chain has {known}")
             resolvers = [only]
         for resolver in resolvers:
             if resolver.can_resolve(definition):

@@ -26,7 +26,10 @@ class StepHandler(ABC):
 
     @abstractmethod
     def call(self, context: Any) -> Any:
-        """Runs one attempt; may be ``async``. The old form ``call(task, dependency_results, workflow_step)`` works too."""
+        """Runs one attempt; may be ``async``.
+
+        The form ``call(task, dependency_results, workflow_step)`` works too.
+        """
 
     @property
     def name(self) -> str:
@@ -66,6 +69,4 @@ class StepHandler(ABC):
         self, cursor: Any, items_processed: int = 0, accumulated_results: Any = None
     ) -> CheckpointYield:
         """Progress to keep; return it, and the handler is called again with ``context.checkpoint`` set."""
-        return CheckpointYield(
-            cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results
-        )
+        return CheckpointYield(cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results)

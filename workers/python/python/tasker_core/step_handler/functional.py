@@ -76,7 +76,7 @@ def build_model(model: Any, value: Any) -> Any:
 
 def step_handler(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
     """Registers a function as the handler of a name."""
-    return handler_decorator(name, version, StepHandler)
+    return handler_decorator(name, version, StepHandler)  # type: ignore[type-abstract]
 
 
 def handler_decorator(

@@ -1,0 +1,171 @@
+"""The Python host: one interpreter handler, run by a plain worker."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from tasker_core import (
+    HandlerRegistry,
+    StepContext,
+    StepHandler,
+    Worker,
+    WorkerConfig,
+    errors,
+)
+
+RAISES: dict[str, Any] = {
+    "permanent": errors.PermanentError,
+    "retryable": errors.RetryableError,
+    "validation": errors.ValidationError,
+    "timeout": errors.TimeoutError,
+    "network": errors.NetworkError,
+    "rate_limit": errors.RateLimitError,
+    "not_found": errors.NotFoundError,
+    "wrong_value": ValueError,
+    "wrong_type": TypeError,
+    "missing_key": KeyError,
+    "connection": ConnectionError,
+    "os": OSError,
+    "unknown": type("UnheardOf", (Exception,), {}),
+}
+
+
+def get(value: Any, path: list[Any]) -> Any:
+    for key in path:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and -len(value) <= key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+class Program(StepHandler):
+    """Runs the program of its step."""
+
+    handler_name = "conformance.program"
+
+    def call(self, context: StepContext) -> Any:
+        return self._start(context, "call")
+
+    def validate(self, context: StepContext) -> Any:
+        return self._start(context, "validate")
+
+    def process(self, context: StepContext) -> Any:
+        return self._start(context, "process")
+
+    def refund(self, context: StepContext) -> Any:
+        return self._start(context, "refund")
+
+    def _start(self, context: StepContext, method: str) -> Any:
+        self.context = context
+        self.method = method
+        self.variables: dict[str, Any] = {}
+        return self._run(context.step_config["program"])
+
+    def _run(self, statements: list[dict[str, Any]]) -> Any | None:
+        for statement in statements:
+            if "set" in statement:
+                for name, expression in statement["set"].items():
+                    self.variables[name] = self._value(expression)
+            elif "if" in statement:
+                branch = "then" if self._value(statement["if"]) else "else"
+                done = self._run(statement.get(branch, []))
+                if done is not None:
+                    return done
+            elif "for" in statement:
+                for i in range(self._value(statement["from"]), self._value(statement["to"])):
+                    self.variables[statement["for"]] = i
+                    done = self._run(statement["do"])
+                    if done is not None:
+                        return done
+            elif "until_cancelled" in statement:
+                while not self.context.cancelled:
+                    time.sleep(0.001)
+            else:
+                return self._end(statement)
+        return None
+
+    def _end(self, statement: dict[str, Any]) -> Any:
+        if "return" in statement:
+            return self.success(self._value(statement["return"]), self._value(statement.get("metadata")))
+        if "fail" in statement:
+            return self.failure(**{k: self._value(v) for k, v in statement["fail"].items()})
+        if "checkpoint" in statement:
+            return self.checkpoint_yield(**{k: self._value(v) for k, v in statement["checkpoint"].items()})
+        if "raise" in statement:
+            said = {k: self._value(v) for k, v in statement["raise"].items()}
+            kind, message = RAISES[said.pop("kind")], said.pop("message")
+            raise kind(message, **said)
+        raise AssertionError(f"unknown statement {statement}")
+
+    def _value(self, expression: Any) -> Any:
+        if isinstance(expression, list):
+            return [self._value(item) for item in expression]
+        if not isinstance(expression, dict):
+            return expression
+        key = next(iter(expression), "")
+        if len(expression) != 1 or not key.startswith("$"):
+            return {k: self._value(v) for k, v in expression.items()}
+        argument = expression[key]
+        if key == "$raw":
+            return argument
+        return self._operation(key, self._value(argument))
+
+    def _operation(self, name: str, given: Any) -> Any:
+        context = self.context
+        simple = {
+            "$input": lambda: context.get_input(given),
+            "$dep": lambda: get(context.get_dependency_result(given[0]), given[1:]),
+            "$deps": lambda: context.get_all_dependency_results(given),
+            "$config": lambda: context.get_config(given),
+            "$inputs": lambda: get(context.step_inputs, given),
+            "$checkpoint": lambda: (context.checkpoint or {}).get(given),
+            "$attempt": lambda: context.retry_count,
+            "$step": lambda: context.step_name,
+            "$method": lambda: self.method,
+            "$var": lambda: self.variables[given],
+            "$event": lambda: context.task_sequence_step.to_dict(),
+            "$add": lambda: given[0] + given[1],
+            "$sub": lambda: given[0] - given[1],
+            "$mul": lambda: given[0] * given[1],
+            "$div": lambda: given[0] / given[1],
+            "$mod": lambda: given[0] % given[1],
+            "$eq": lambda: given[0] == given[1],
+            "$lt": lambda: given[0] < given[1],
+            "$ge": lambda: given[0] >= given[1],
+            "$and": lambda: all(given),
+            "$not": lambda: not given,
+            "$len": lambda: len(given),
+            "$sum": lambda: sum(given),
+            "$round": lambda: round(given[0], given[1]),
+            "$keys": lambda: sorted(given),
+            "$get": lambda: get(given[0], given[1:]),
+            "$values": lambda: [given[k] for k in sorted(given)],
+        }
+        return simple[name]()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--templates", required=True)
+    given = parser.parse_args()
+    registry = HandlerRegistry()
+    registry.register(Program)
+    worker = Worker.start(
+        config=WorkerConfig(max_concurrent_handlers=16),
+        url=given.url,
+        templates=[given.templates],
+        registry=registry,
+    )
+    print("ready", file=sys.stderr, flush=True)
+    return worker.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""Runs the conformance cases against a host process and compares what is stored with what each case expects."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tasker_core import ClientError, TaskerClient
+from tasker_core._native import NativeClient
+
+ROOT = Path(__file__).resolve().parent.parent
+WAIT_SECONDS = 30
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def load_cases(only: str | None) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = []
+    for file in sorted((ROOT / "cases").glob("*.yaml")):
+        for case in yaml.safe_load(file.read_text(encoding="utf-8")):
+            case["file"] = file.name
+            cases.append(case)
+    names = [case["name"] for case in cases]
+    doubled = {n for n in names if names.count(n) > 1}
+    if doubled:
+        raise SystemExit(f"cases of the same name: {', '.join(sorted(doubled))}")
+    return [case for case in cases if only is None or only in case["name"]]
+
+
+class Host:
+    """A host process on a fresh store, with the templates of some cases."""
+
+    def __init__(
+        self,
+        command: list[str],
+        environment: str,
+        cases: list[dict[str, Any]],
+        folder: Path,
+    ) -> None:
+        self.url = f"sqlite://{folder}/t.db"
+        templates = folder / "templates"
+        templates.mkdir()
+        for case in cases:
+            for number, text in enumerate(case_templates(case)):
+                (templates / f"{case['name']}-{number}.yaml").write_text(text, encoding="utf-8")
+        variables = {**os.environ, "TASKER_ENV": environment}
+        self.process = subprocess.Popen(
+            [*command, "--url", self.url, "--templates", str(templates)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=variables,
+        )
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            said.append(line)
+            if line.strip() == "ready":
+                break
+        else:
+            raise SystemExit(f"the host did not start:\n{''.join(said)}")
+        self.client = TaskerClient(self.url)
+
+    def close(self) -> int:
+        self.client.close()
+        self.process.terminate()
+        code = self.process.wait(60)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+
+def case_templates(case: dict[str, Any]) -> list[str]:
+    """The YAML of a case, its namespace filled in where it has none."""
+    texts = case.get("templates") or [case["template"]]
+    filled = []
+    for text in texts:
+        text = text.replace("{{program}}", "conformance.program")
+        if "namespace_name:" not in text:
+            text += f"\nnamespace_name: {case['name']}\n"
+        filled.append(text)
+    return filled
+
+
+def subset(expected: Any, found: Any, place: str, wrong: list[str]) -> None:
+    """Every key of an expected mapping must be there and fit; anything else must be equal, type included."""
+    if isinstance(expected, dict) and isinstance(found, dict) and expected.get("$contains") is None:
+        for key, value in expected.items():
+            if key not in found:
+                wrong.append(f"{place}.{key} is missing")
+            else:
+                subset(value, found[key], f"{place}.{key}", wrong)
+    elif isinstance(expected, dict) and "$contains" in expected:
+        for part in expected["$contains"]:
+            if part not in str(found):
+                wrong.append(f"{place} does not contain {part!r}: {found!r}")
+    elif json.dumps(expected, sort_keys=True) != json.dumps(found, sort_keys=True):
+        wrong.append(f"{place} is {json.dumps(found)[:300]} where {json.dumps(expected)[:300]} was expected")
+
+
+def milliseconds(text: str) -> int:
+    return round(datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def observe(client: TaskerClient, uuid: str) -> dict[str, Any]:
+    """A task as cases speak of it."""
+    task = client.wait(uuid, WAIT_SECONDS)
+    steps = {}
+    for step in client.list_task_steps(uuid):
+        history = step["history"]
+        waits = [
+            milliseconds(a["next_retry_at"]) - milliseconds(a["completed_at"])
+            for a in history
+            if a.get("next_retry_at")
+        ]
+        steps[step["name"]] = {
+            **step,
+            "outcomes": [a["outcome"] for a in history],
+            "waits_ms": waits,
+            "custom": (step["metadata"] or {}).get("custom"),
+            "first_error": next((a["error"] for a in history if a["error"]), None),
+            "rejected": [a.get("rejected_result") for a in history if a["outcome"] == "rejected"],
+        }
+    return {
+        **task,
+        "step_count": len(steps),
+        "step_names": sorted(steps),
+        "by_name": steps,
+    }
+
+
+def check(client: TaskerClient, case: dict[str, Any]) -> list[str]:
+    """What is wrong; nothing, when the case passes."""
+    name = (yaml.safe_load(case_templates(case)[0]) or {}).get("name")
+    namespace = case.get("namespace", case["name"])
+    request = {
+        "name": name,
+        "namespace": namespace,
+        "context": case.get("input", {}),
+        **case.get("request", {}),
+    }
+    wrong: list[str] = []
+    if "refused" in case:
+        before = client.list_tasks()["total"]
+        try:
+            client.create_tasks([request])
+        except ClientError as error:
+            subset(case["refused"]["code"], error.code, "code", wrong)
+            if "details" in case["refused"]:
+                subset(
+                    case["refused"]["details"],
+                    len(error.details or []),
+                    "details",
+                    wrong,
+                )
+        else:
+            wrong.append("the creation was not refused")
+        if client.list_tasks()["total"] != before:
+            wrong.append("something was stored")
+        return wrong
+    uuid = client.create_tasks([request])[0]["task_uuid"]
+    found = observe(client, uuid)
+    for action in case.get("then", []):
+        client.act(uuid, **action)
+        found = observe(client, uuid)
+    expect = dict(case["expect"])
+    steps = expect.pop("steps", {})
+    order = expect.pop("order", [])
+    subset(expect, found, "task", wrong)
+    for step, expected in steps.items():
+        if step not in found["by_name"]:
+            wrong.append(f"there is no step {step}; there are {', '.join(found['step_names'])}")
+            continue
+        subset(expected, found["by_name"][step], step, wrong)
+    for first, second in order:
+        ended = found["by_name"][first]["completed_at"]
+        started = found["by_name"][second]["history"][0]["started_at"]
+        if ended > started:
+            wrong.append(f"{second} started at {started}, before {first} ended at {ended}")
+    return wrong
+
+
+def check_vectors(client: TaskerClient) -> list[tuple[str, list[str]]]:
+    """Values that must cross a host byte for byte, and the step event itself."""
+    outcomes = []
+    # Below the client, which would parse the values on their way.
+    native = NativeClient(client.url)
+    for line in (ROOT / "vectors" / "values.jsonl").read_text(encoding="utf-8").splitlines():
+        vector = json.loads(line)
+        sent = f'"{vector["json"] * vector["times"]}"' if "times" in vector else vector["json"]
+        request = f'{{"tasks":[{{"name":"echo","namespace":"vectors","context":{{"value":{sent}}}}}]}}'
+        uuid = json.loads(native.call("create_tasks", request.encode()))["tasks"][0]["task"]["task_uuid"]
+        client.wait(uuid, WAIT_SECONDS)
+        answer = native.call("get_step", json.dumps({"task_uuid": uuid, "step": "echo"}).encode()).decode()
+        found = re.search(r'"result":(.*?),"error":null,"metadata":', answer, re.DOTALL)
+        got = found.group(1) if found else answer
+        wrong = [] if got == sent else [f"{sent[:200]} came back as {got[:200]}"]
+        outcomes.append((f"vector {vector['name']}", wrong))
+    uuid = client.create_tasks([{"name": "event", "namespace": "vectors", "context": {"n": 1}, "tags": ["a"]}])[0][
+        "task_uuid"
+    ]
+    client.wait(uuid, WAIT_SECONDS)
+    event = json.dumps(
+        client.get_step(uuid, "second")["result"],
+        indent=1,
+        ensure_ascii=False,
+        sort_keys=True,
+    )
+    event = TIME.sub("TIME", UUID.sub("UUID", event)) + "\n"
+    golden = (ROOT / "vectors" / "step_event.json").read_text(encoding="utf-8")
+    wrong = [] if event == golden else [f"the step event differs from vectors/step_event.json:\n{event}"]
+    return [*outcomes, ("vector step event", wrong)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--worker-cmd", help="command of the host; gets --url and --templates")
+    parser.add_argument("--only", help="run cases whose name contains this")
+    given = parser.parse_args()
+    python_host = [sys.executable, str(ROOT / "hosts" / "python" / "host.py")]
+    command = shlex.split(given.worker_cmd) if given.worker_cmd else python_host
+    cases = load_cases(given.only)
+    passed = failed = 0
+
+    def tell(name: str, wrong: list[str]) -> None:
+        nonlocal passed, failed
+        passed, failed = (passed, failed + 1) if wrong else (passed + 1, failed)
+        for line in wrong:
+            print(f"FAIL {name}: {line}")
+
+    for environment in sorted({case.get("environment", "test") for case in cases}):
+        group = [case for case in cases if case.get("environment", "test") == environment]
+        with tempfile.TemporaryDirectory() as folder:
+            with_vectors = environment == "test" and given.only is None
+            vectors = [{"name": "vectors", "templates": VECTOR_TEMPLATES}] if with_vectors else []
+            host = Host(command, environment, [*group, *vectors], Path(folder))
+            try:
+                for case in group:
+                    try:
+                        wrong = check(host.client, case)
+                    except (ClientError, TimeoutError) as error:
+                        wrong = [str(error)]
+                    tell(f"{case['file']} {case['name']}", wrong)
+                if with_vectors:
+                    for name, wrong in check_vectors(host.client):
+                        tell(name, wrong)
+                broken = [f["check"] for f in host.client.doctor()["findings"] if f["violations"]]
+                tell(f"the store afterwards ({environment})", broken)
+            finally:
+                code = host.close()
+            tell(
+                f"the host's exit ({environment})",
+                [] if code == 0 else [f"code {code}"],
+            )
+    print(f"conformance: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+VECTOR_TEMPLATES = [
+    """
+name: echo
+namespace_name: vectors
+steps:
+  - name: echo
+    handler: {callable: conformance.program, initialization: {program: [{return: {$input: value}}]}}
+""",
+    """
+name: event
+namespace_name: vectors
+version: 1.2.3
+steps:
+  - name: first
+    handler: {callable: conformance.program, initialization: {program: [{return: {x: [1, 2.50]}}]}}
+  - name: second
+    description: gives its own event
+    depends_on: [first]
+    timeout_seconds: 12.5
+    priority: 3
+    retry: {max_attempts: 4, backoff: linear, backoff_base_ms: 20, max_backoff_ms: 500}
+    handler: {callable: conformance.program, initialization: {program: [{return: {$event: null}}]}}
+""",
+]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+//! The command line: one definition feeds parsing, help and completion.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::bench;
+
+/// Durable workflows on a database you have.
+#[derive(Debug, Parser)]
+#[command(name = "tasker", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Store to work on [default: sqlite://.tasker/tasker.db]
+    #[arg(long, global = true, env = "TASKER_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Print JSON for machines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the task failed, or something is wrong; 2 wrong usage; 3 not found; 4 invalid or refused;
+5 timeout; 6 the store is not available; 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a small working project
+    New(New),
+    /// Run a project's worker, restart it when files change, print what happens
+    Dev(Dev),
+    /// Create a task and wait for its end
+    Run(Run),
+    /// List tasks, newest first
+    Ls(Ls),
+    /// Show a task: its steps, their results, errors and attempts
+    Show(Show),
+    /// Cancel tasks; running handlers are told
+    Cancel(Tasks),
+    /// Run failed steps again, or a step and all that follows
+    Retry(Retry),
+    /// Pause tasks: what runs ends, nothing more starts
+    Pause(Tasks),
+    /// Let paused tasks go on
+    Resume(Tasks),
+    /// Declare a step done, without a result
+    Resolve(Resolve),
+    /// Declare a step done, with a result
+    Complete(Complete),
+    /// End tasks that are blocked by failures in error
+    GiveUp(Tasks),
+    /// Check and show templates
+    #[command(subcommand)]
+    Template(Template),
+    /// List workers
+    Workers,
+    /// Check every invariant of the store, and the environment
+    Doctor(Doctor),
+    /// Measure latency and throughput
+    Bench(bench::BenchArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// Folder to create
+    pub(crate) dir: PathBuf,
+    /// Language of the handlers
+    #[arg(long, value_enum, default_value_t = Lang::Python)]
+    pub(crate) lang: Lang,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Lang {
+    Python,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Folder of the project
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Name of the template
+    pub(crate) name: String,
+    /// A field of the input; the value is JSON if it reads as JSON, else text
+    #[arg(short, long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) input_fields: Vec<(String, String)>,
+    /// The input: a JSON object, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+    /// Namespace of the template [default: that of the only template of this name]
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Version of the template [default: the newest]
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Draw the steps and every attempt as they happen
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) watch: bool,
+    /// Print the task's UUID and do not wait
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Wait at most this long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+    /// Folder of the project: its templates are registered, its handlers run if no worker does
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Idempotency key: the same key and input give the same task
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// -100 to 100; higher runs first
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+    /// A label; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("write it as KEY=VALUE".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
+        _ => Err("write a number of seconds".into()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Only tasks in this state
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only tasks of this namespace
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Only tasks of this template
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only tasks with this label
+    #[arg(long)]
+    pub(crate) tag: Option<String>,
+    /// Part of the template's name, or the start of the UUID
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) query: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// Skip this many
+    #[arg(long, default_value_t = 0)]
+    pub(crate) offset: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// UUID of the task, or its beginning
+    pub(crate) task: String,
+    /// Only this step, by name or UUID
+    #[arg(long)]
+    pub(crate) step: Option<String>,
+    /// Cut nothing
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tasks {
+    /// UUIDs of tasks, or their beginnings
+    #[arg(required = true, value_name = "TASK")]
+    pub(crate) tasks: Vec<String>,
+    /// Kept in the audit trail
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    pub(crate) tasks: Tasks,
+    /// Every failed step; what happens without --from
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) failed: bool,
+    /// This step and all that follows, as if they had never run
+    #[arg(long, value_name = "STEP")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    /// UUID of the task, or its beginning
+    pub(crate) task: String,
+    /// The step, by name or UUID
+    pub(crate) step: String,
+    /// Kept in the audit trail
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    #[command(flatten)]
+    pub(crate) step: Resolve,
+    /// The result: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    pub(crate) result: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Template {
+    /// Check template files and say everything that is wrong with them
+    Validate {
+        /// Files, or folders of them
+        #[arg(required = true, value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+        /// Unknown keys are errors
+        #[arg(long)]
+        strict: bool,
+        /// Environment whose overrides apply [default: TASKER_ENV]
+        #[arg(long)]
+        env: Option<String>,
+    },
+    /// List the templates the store knows
+    Ls,
+    /// Draw the steps of a template
+    Show {
+        /// Name of the template, or its file
+        name: String,
+        /// Folder of the project, where its file is looked for first
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Folder of the project, whose Python is looked at
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+}

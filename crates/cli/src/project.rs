@@ -1,0 +1,277 @@
+//! What a project folder holds, and the Python worker that runs its handlers.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tasker_core::load::{self, Diagnostic, Options, Severity};
+use tasker_core::template::Template;
+use tasker_engine::TemplateFile;
+use tasker_wire::{Error, Kind};
+
+use crate::{interrupt, output};
+
+/// Folders that never hold templates.
+const SKIPPED: &[&str] = &["node_modules", "target", "__pycache__", "venv", "site-packages"];
+/// Deepest folder that is searched.
+const DEPTH_MAX: usize = 8;
+/// Longest time a worker gets to drain; its own limit is shorter.
+const DRAIN_MAX: Duration = Duration::from_secs(40);
+/// Longest wait for the last words of a process that has ended.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
+/// How often a leaving process is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// What a Python worker says once it takes steps.
+const READY: &[u8] = b"tasker worker ready";
+
+/// A folder with templates and handlers.
+#[derive(Debug, Default)]
+pub(crate) struct Project {
+    /// Template files, readable ones.
+    pub(crate) files: Vec<TemplateFile>,
+    /// Folder of the templates; none if they lie anywhere.
+    pub(crate) templates: Option<PathBuf>,
+    /// Folder of the handlers.
+    pub(crate) handlers: Option<PathBuf>,
+}
+
+impl Project {
+    /// Looks into a folder: `workflows/`, else `config/tasks/`, else whatever loads as a template.
+    pub(crate) fn find(dir: &Path) -> Project {
+        let templates = ["workflows", "config/tasks"].map(|f| dir.join(f)).into_iter().find(|f| f.is_dir());
+        let handlers = Some(dir.join("handlers")).filter(|f| f.is_dir());
+        let mut files: Vec<TemplateFile> = yaml_files(templates.as_deref().unwrap_or(dir))
+            .iter()
+            .filter_map(|path| {
+                Some(TemplateFile { path: shown(path), source: std::fs::read_to_string(path).ok()? })
+            })
+            .collect();
+        if templates.is_none() {
+            files.retain(|f| load::load(&f.source, &f.path, &Options::default()).is_ok());
+        }
+        Project { files, templates, handlers }
+    }
+
+    /// Loads every file, for the environment of `TASKER_ENV`.
+    pub(crate) fn load(&self) -> Vec<Checked> {
+        let environment = std::env::var("TASKER_ENV").ok().filter(|e| !e.is_empty());
+        self.files.iter().map(|f| check(f, environment.as_deref(), false)).collect()
+    }
+}
+
+/// A template file and what the loader says about it.
+pub(crate) struct Checked {
+    /// The file.
+    pub(crate) file: TemplateFile,
+    /// The template, if it has no errors.
+    pub(crate) template: Option<Template>,
+    /// Errors and warnings in file order.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Diagnostics of one severity.
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        self.diagnostics.iter().filter(|d| d.severity == severity).count()
+    }
+}
+
+/// Loads one file.
+pub(crate) fn check(file: &TemplateFile, environment: Option<&str>, strict: bool) -> Checked {
+    let (template, diagnostics) = match load::load(&file.source, &file.path, &Options { environment, strict }) {
+        Ok(loaded) => (Some(loaded.template), loaded.warnings),
+        Err(error) => (None, error.diagnostics),
+    };
+    Checked { file: file.clone(), template, diagnostics }
+}
+
+/// All YAML files below a folder, sorted; hidden folders and those of tools are left out.
+pub(crate) fn yaml_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(dir, 0, &mut found);
+    found.sort();
+    found
+}
+
+fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || SKIPPED.contains(&&*name) {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            if depth < DEPTH_MAX {
+                walk(&path, depth + 1, found);
+            }
+        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            found.push(path);
+        }
+    }
+}
+
+/// A path as messages show it, without a leading `./`.
+pub(crate) fn shown(path: &Path) -> String {
+    path.strip_prefix("./").unwrap_or(path).display().to_string()
+}
+
+/// The Python of a project: `TASKER_PYTHON`, else the folder's virtual environment, else `python3`.
+pub(crate) fn python(dir: &Path) -> Command {
+    let named = std::env::var_os("TASKER_PYTHON").filter(|p| !p.is_empty()).map(PathBuf::from);
+    // A relative program with a folder in it is looked up from here, not from the child's folder.
+    let own = dir.join(".venv/bin/python");
+    Command::new(named.unwrap_or_else(|| if own.exists() { own } else { "python3".into() }))
+}
+
+/// The Python of a project and the version of `tasker_core` in it.
+pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
+    let mut command = python(dir);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let trouble = |why: String| {
+        Error::new(Kind::Unavailable, "python_unusable", why).hint(format!(
+            "install the package `tasker-py` for {program}, or name another Python with TASKER_PYTHON or {}",
+            shown(&dir.join(".venv"))
+        ))
+    };
+    let script = "import sys, tasker_core, tasker_core._native; print(sys.executable, tasker_core.__version__, sep='\\n')";
+    let output = command.args(["-c", script]).output().map_err(|e| trouble(format!("cannot start {program}: {e}")))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.trim_end().lines().last().unwrap_or("no reason given").to_string();
+        return Err(trouble(format!("{program} cannot import tasker_core: {last}")));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines = said.lines().map(str::to_string);
+    Ok((lines.next().unwrap_or(program), lines.next().unwrap_or_default()))
+}
+
+/// Whether a process of this machine is there.
+pub(crate) fn is_running(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+/// A Python worker in a process of its own; dropping it drains and ends it.
+pub(crate) struct WorkerProcess {
+    child: Child,
+    ready: Arc<AtomicBool>,
+    lines: Receiver<String>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl WorkerProcess {
+    /// Starts a worker on `url`. With `hold`, what it says is kept for [`WorkerProcess::said`] instead of being printed.
+    pub(crate) fn start(
+        dir: &Path,
+        url: &str,
+        templates: &[String],
+        handlers: &Path,
+        hold: bool,
+    ) -> Result<WorkerProcess, Error> {
+        let mut command = python(dir);
+        command.args(["-m", "tasker_core", "worker", "--url", url, "--handlers"]).arg(handlers);
+        for template in templates {
+            command.args(["--templates", template]);
+        }
+        command.env("PYTHONUNBUFFERED", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: Ctrl-C on the terminal reaches only this process, which then asks the worker to drain once.
+        let child = command.process_group(0).spawn().map_err(|e| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            Error::new(Kind::Unavailable, "python_unusable", format!("cannot start {program}: {e}"))
+                .hint("install Python, or name one with TASKER_PYTHON")
+        })?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let (send, lines) = channel();
+        let mut worker = WorkerProcess { child, ready, lines, readers: Vec::new() };
+        let (stdout, stderr) = (worker.child.stdout.take(), worker.child.stderr.take());
+        worker.readers.extend(stdout.map(|from| worker.forward(from, send.clone(), hold)));
+        worker.readers.extend(stderr.map(|from| worker.forward(from, send, hold)));
+        Ok(worker)
+    }
+
+    fn forward(&self, from: impl Read + Send + 'static, to: Sender<String>, hold: bool) -> JoinHandle<()> {
+        let ready = self.ready.clone();
+        std::thread::spawn(move || {
+            let mut from = BufReader::new(from);
+            let mut line = Vec::new();
+            while from.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                if line.starts_with(READY) {
+                    ready.store(true, Ordering::Release);
+                } else {
+                    let text = String::from_utf8_lossy(&line);
+                    let text = text.trim_end_matches('\n');
+                    if !hold || to.send(text.to_string()).is_err() {
+                        output::note(text);
+                    }
+                }
+                line.clear();
+            }
+        })
+    }
+
+    /// Whether it takes steps.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// What it has said since the last call.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Gives its last words time to arrive. What it left running may hold its output open for ever.
+    pub(crate) fn settle(&self) {
+        let deadline = Instant::now() + SETTLE_MAX;
+        while self.readers.iter().any(|r| !r.is_finished()) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Asks it to drain and end; asked twice, it ends at once.
+    pub(crate) fn ask_to_stop(&mut self) {
+        if let (Ok(None), Some(pid)) = (self.child.try_wait(), Pid::from_raw(self.child.id() as i32)) {
+            // It may have ended in between.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Waits for its end, however long the drain takes.
+    fn wait(&mut self) {
+        let (deadline, mut asked) = (Instant::now() + DRAIN_MAX, interrupt::asked());
+        while self.ended().is_none() {
+            if interrupt::asked() > asked {
+                asked = usize::MAX;
+                self.ask_to_stop();
+            }
+            if Instant::now() >= deadline {
+                // Its steps go back to their queues when the store sees it gone.
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            self.ask_to_stop();
+            self.wait();
+        }
+        self.settle();
+        self.said().iter().for_each(|line| output::note(line));
+    }
+}
