@@ -293,6 +293,7 @@ impl World {
                     let fence = self.steps[&step.no].fence;
                     self.apply(Event::Finish { no: step.no, fence, outcome: Outcome::Success { result: &result } });
                 }
+                None if self.task.state.is_final() => return,
                 None if self.task.state == TaskState::WaitingForRetry || self.task.start_at.is_some() => {
                     assert!(self.wake(), "nothing to wait for\n{}", self.story());
                 }

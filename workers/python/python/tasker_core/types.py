@@ -122,7 +122,7 @@ class StepHandlerCallResult:
         return StepHandlerResult.failure(message, error_type, retryable, metadata, error_code)
 
     @staticmethod
-    def checkpoint_yield(cursor: Any, items_processed: int = 0, accumulated_results: Any = None) -> CheckpointYield:
+    def checkpoint_yield(cursor: Any, items_processed: int = 0, accumulated_results: Any = None) -> _Checkpoint:
         """Progress to keep."""
         return CheckpointYield(cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results)
 
