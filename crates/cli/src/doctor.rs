@@ -1,12 +1,21 @@
 //! `tasker doctor`: is the store sound, and can this machine run handlers?
 
 use anyhow::Result;
-use serde_json::json;
-use tasker_wire::{DoctorReport, TaskFilter, json_of};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tasker_wire::{DoctorReport, TaskFilter};
 
 use crate::args::Doctor;
 use crate::output::{self, Colour};
 use crate::{Context, project};
+
+/// The store's report and what is around it.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    report: &'a DoctorReport,
+    environment: Value,
+}
 
 /// Checks and prints. What is wrong with the environment is said, but only the store decides the exit code.
 pub(crate) fn run(args: &Doctor, ctx: &Context) -> Result<i32> {
@@ -26,7 +35,7 @@ pub(crate) fn run(args: &Doctor, ctx: &Context) -> Result<i32> {
             Ok((path, version)) => json!({"python": path, "tasker_core": version, "workers_alive": workers}),
             Err(error) => json!({"python": null, "error": error.body(), "workers_alive": workers}),
         };
-        output::json(&json!({"report": json_of(&report), "environment": environment}));
+        output::json(&Whole { report: &report, environment });
         return Ok(code);
     }
     print(&report);

@@ -129,8 +129,8 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> i32 {
         Some(Kind::NotFound) => 3,
         Some(Kind::Invalid | Kind::Unprocessable | Kind::Conflict | Kind::TooLarge) => 4,
         Some(Kind::Timeout) => 5,
-        Some(Kind::Unavailable) => 6,
-        Some(Kind::Bug) | None => 1,
+        Some(Kind::Unavailable) if known.is_some_and(|e| !project::is_ours(e)) => 6,
+        Some(Kind::Unavailable | Kind::Bug) | None => 1,
     }
 }
 

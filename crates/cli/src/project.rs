@@ -22,6 +22,8 @@ use crate::{interrupt, output};
 const SKIPPED: &[&str] = &["node_modules", "target", "__pycache__", "venv", "site-packages"];
 /// Deepest folder that is searched.
 const DEPTH_MAX: usize = 8;
+/// Files and folders that are looked at, at most: a home folder is no project.
+const ENTRIES_MAX: usize = 20_000;
 /// Longest time a worker gets to drain; its own limit is shorter.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
 /// Longest wait for the last words of a process that has ended.
@@ -95,14 +97,18 @@ pub(crate) fn check(file: &TemplateFile, environment: Option<&str>, strict: bool
 /// All YAML files below a folder, sorted; hidden folders and those of tools are left out.
 pub(crate) fn yaml_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    walk(dir, 0, &mut found);
+    walk(dir, 0, &mut 0, &mut found);
     found.sort();
     found
 }
 
-fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+fn walk(dir: &Path, depth: usize, seen: &mut usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
+        *seen += 1;
+        if *seen > ENTRIES_MAX {
+            return;
+        }
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if name.starts_with('.') || SKIPPED.contains(&&*name) {
@@ -110,7 +116,7 @@ fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
         }
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             if depth < DEPTH_MAX {
-                walk(&path, depth + 1, found);
+                walk(&path, depth + 1, seen, found);
             }
         } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
             found.push(path);
@@ -151,6 +157,11 @@ pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
     let said = String::from_utf8_lossy(&output.stdout);
     let mut lines = said.lines().map(str::to_string);
     Ok((lines.next().unwrap_or(program), lines.next().unwrap_or_default()))
+}
+
+/// Whether an error is about a worker process, not about the store.
+pub(crate) fn is_ours(error: &Error) -> bool {
+    matches!(error.code, "python_unusable" | "worker_ended")
 }
 
 /// Whether a process of this machine is there.

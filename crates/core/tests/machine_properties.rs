@@ -177,6 +177,8 @@ fn happen(world: &mut World, kind: u8, choice: u16, detail: u16, tape: &mut Tape
             let action = if world.task.paused { Action::Resume } else { Action::Pause };
             world.apply(Event::Operator(action));
         }
+        // The machine sees no results, so it cannot tell who named such a step; the store's tests cover it.
+        (38..=40, _) if oracle::named_across_branches(world) => {}
         (38, _) => {
             world.apply(Event::Operator(Action::RetryFailed));
         }
@@ -223,6 +225,7 @@ fn bring_to_an_end(world: &mut World, tape: &mut Tape) {
     for _ in 0..100 {
         world.run(&mut |world, no| result(world, no, tape));
         match world.task.state {
+            TaskState::BlockedByFailures if oracle::named_across_branches(world) => return,
             TaskState::BlockedByFailures => {
                 world.act(Action::RetryFailed);
             }

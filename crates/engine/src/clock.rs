@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Within a process the monotonic clock carries it; over a restart the store's high-water mark does. So a clock set
 /// back by an hour delays no lease and no retry.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     started: Instant,
     /// Unix milliseconds at `started`.
     base: i64,
@@ -19,7 +19,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that starts no earlier than `high_water` (Unix milliseconds).
-    pub fn new(high_water: i64) -> Clock {
+    pub(crate) fn new(high_water: i64) -> Clock {
         Clock::with_wall(high_water, wall)
     }
 
@@ -28,14 +28,14 @@ impl Clock {
     }
 
     /// Unix milliseconds.
-    pub fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         let carried = self.base + self.started.elapsed().as_millis() as i64;
         // Forward jumps (a machine that slept) are taken over; the base of the monotonic clock stays behind them.
         carried.max((self.wall)()) + self.skew.load(Ordering::Relaxed)
     }
 
     /// Moves time forward, for tests that do not want to wait.
-    pub fn advance(&self, ms: i64) {
+    pub(crate) fn advance(&self, ms: i64) {
         self.skew.fetch_add(ms.max(0), Ordering::Relaxed);
     }
 }

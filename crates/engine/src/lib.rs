@@ -560,6 +560,11 @@ impl Engine {
         }
     }
 
+    /// Those of some leases that are no longer held, without extending any.
+    pub fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
+        self.store().lost(held)
+    }
+
     /// The recorded result of a step, if it can be had without reading the store.
     pub fn cached_result(&self, task: i64, no: u16) -> Option<Arc<str>> {
         self.inner.shared.cache.result(task, no)

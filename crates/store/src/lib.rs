@@ -72,6 +72,9 @@ pub trait Store: Send + Sync + 'static {
     /// Recorded results of some steps, in the order asked; `None` where there is none.
     fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error>;
 
+    /// Those of some leases (task, step number, fence) that are no longer held.
+    fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error>;
+
     /// `inputs` of a batch worker.
     fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error>;
 

@@ -360,21 +360,27 @@ impl WorkerCore {
             self.time_out(&job);
         }
         let every = Duration::from_millis((self.config.lease_ms as u64 / 3).max(3));
-        if renewed.elapsed() >= every || changed_outside {
+        let is_due = renewed.elapsed() >= every;
+        if !is_due && !changed_outside {
+            return;
+        }
+        let mut held: Vec<Key> = self.session.untaken();
+        held.extend(self.running.lock().values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
+        if is_due {
             *renewed = now;
-            let mut held: Vec<Key> = self.session.untaken();
-            held.extend(self.running.lock().values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
-            if held.is_empty() {
-                return;
-            }
-            match self.engine.renew(&self.session, held) {
-                Ok(lost) => {
-                    for key in lost {
-                        self.cancel(key, "the lease was lost: another worker may run the step");
-                    }
+        }
+        if held.is_empty() {
+            return;
+        }
+        // Another process's writes may have cost a lease: that is only looked up, or processes would wake each other.
+        let lost = if is_due { self.engine.renew(&self.session, held) } else { self.engine.lost(&held) };
+        match lost {
+            Ok(lost) => {
+                for key in lost {
+                    self.cancel(key, "the lease was lost: another worker may run the step");
                 }
-                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
             }
+            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
         }
     }
 
@@ -403,6 +409,9 @@ impl WorkerCore {
     }
 
     fn time_out(&self, job: &Arc<Job>) {
+        if job.finished.load(Ordering::Acquire) {
+            return;
+        }
         let budget = job.definition().timeout_ms;
         let message =
             format!("step `{}` did not end within its timeout_seconds of {}", job.step_name(), budget as f64 / 1_000.0);

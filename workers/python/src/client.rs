@@ -36,7 +36,8 @@ impl NativeClient {
             std::mem::forget(engine);
             return Err(foreign(py));
         }
-        let text = std::str::from_utf8(args_json).map_err(|e| pyo3::exceptions::PyValueError::new_err(e.to_string()))?;
+        let text =
+            std::str::from_utf8(args_json).map_err(|e| pyo3::exceptions::PyValueError::new_err(e.to_string()))?;
         let answer = released(py, || tasker_worker::client::call(&engine, op, text))?;
         Ok(PyBytes::new(py, answer.as_bytes()))
     }

@@ -40,7 +40,8 @@ fn validate_template<'py>(
     };
     let ok = template.is_some();
     let template = template.map(|t| {
-        let handlers: Vec<_> = t.steps.iter().map(|s| json!({"step": s.name, "callable": s.handler.callable})).collect();
+        let handlers: Vec<_> =
+            t.steps.iter().map(|s| json!({"step": s.name, "callable": s.handler.callable})).collect();
         let steps: Vec<_> = t.steps.iter().map(|s| &s.name).collect();
         json!({
             "name": t.name, "namespace": t.namespace, "version": t.version, "description": t.description,

@@ -131,9 +131,7 @@ impl World {
         let rows: Vec<String> = self
             .steps
             .values()
-            .map(|s| {
-                format!("{:>3} {:<10} {:<18} remaining {}", s.no, self.name(s.no), s.state.as_str(), s.remaining)
-            })
+            .map(|s| format!("{:>3} {:<10} {:<18} remaining {}", s.no, self.name(s.no), s.state.as_str(), s.remaining))
             .collect();
         format!(
             "task {} {:?} batches {:?}\n{}\n{}\n{}",
@@ -322,8 +320,7 @@ pub fn batches(worker: &str, count: u64) -> Value {
     if count == 0 {
         return json!({"batch_processing_outcome": {"type": "no_batches", "worker_template_name": worker}});
     }
-    let cursor =
-        |i: u64| json!({"batch_id": format!("{:03}", i + 1), "start_cursor": i * 10, "end_cursor": i * 10 + 10, "batch_size": 10});
+    let cursor = |i: u64| json!({"batch_id": format!("{:03}", i + 1), "start_cursor": i * 10, "end_cursor": i * 10 + 10, "batch_size": 10});
     json!({"batch_processing_outcome": {
         "type": "create_batches", "worker_template_name": worker, "worker_count": count,
         "cursor_configs": (0..count).map(cursor).collect::<Vec<_>>(), "total_items": count * 10,

@@ -112,6 +112,8 @@ fn worker_waits_for(world: &World, span: &BatchSpan) -> Vec<String> {
     let mut reasons = Vec::new();
     for parent in parents(world, span.worker).into_iter().filter(|p| *p != span.analyzer) {
         let is_open = match world.steps.get(&parent) {
+            // Another batchable step of the same worker makes its own batch.
+            _ if is(world, parent, StepKind::Batchable) => false,
             _ if is(world, parent, StepKind::BatchWorker) => {
                 world
                     .task
@@ -122,8 +124,6 @@ fn worker_waits_for(world: &World, span: &BatchSpan) -> Vec<String> {
                     .any(|no| !world.steps.get(&no).is_some_and(|w| settled(world, w)))
                     || !undecided_above(world, parent).is_empty()
             }
-            // Another batchable step of the same worker makes its own batch.
-            Some(_) if is(world, parent, StepKind::Batchable) => false,
             Some(step) => !done(step),
             None => !undecided_above(world, parent).is_empty(),
         };
@@ -160,9 +160,7 @@ fn expected(world: &World) -> BTreeSet<u16> {
             let at_creation = !under_decision(world, t) && !above.iter().any(is_worker);
             let follows = if is(world, t, StepKind::DeferredConvergence) {
                 above.iter().any(|p| {
-                    present(p)
-                        && !is(world, *p, StepKind::Decision)
-                        && (is_worker(p) || under_decision(world, *p))
+                    present(p) && !is(world, *p, StepKind::Decision) && (is_worker(p) || under_decision(world, *p))
                 })
             } else {
                 above.iter().all(present) && !above.iter().any(|p| is(world, *p, StepKind::Decision))
@@ -175,6 +173,20 @@ fn expected(world: &World) -> BTreeSet<u16> {
             return exists;
         }
     }
+}
+
+/// Whether a finished decision named a step that also lies below a decision or batchable step that is not above that
+/// decision: after a reset of the latter it is for the former's result to say whether the step exists.
+pub fn named_across_branches(world: &World) -> bool {
+    world.results.keys().filter(|no| world.steps[no].template == **no && is(world, **no, StepKind::Decision)).any(|d| {
+        let result: Value = serde_json::from_str(&world.results[d]).unwrap();
+        let names = result["decision_point_outcome"]["step_names"].as_array().cloned().unwrap_or_default();
+        let above = ancestors(world, *d);
+        names
+            .iter()
+            .map(|n| find(world, n.as_str().unwrap()))
+            .any(|named| ancestors(world, named).iter().any(|a| is_expander(world, *a) && a != d && !above.contains(a)))
+    })
 }
 
 fn recounted(world: &World) -> Counts {
@@ -213,8 +225,7 @@ fn holds(world: &World) -> Result<(), String> {
     let expected = expected(world);
     // What a reset removed may be absent until the decisions above it have been taken again.
     let settled = |t: &&u16| undecided_above(world, **t).is_empty();
-    let wrong: Vec<&u16> =
-        exists.difference(&expected).chain(expected.difference(&exists).filter(settled)).collect();
+    let wrong: Vec<&u16> = exists.difference(&expected).chain(expected.difference(&exists).filter(settled)).collect();
     if !wrong.is_empty() {
         let named = |t: &u16| template(world, *t).name.clone();
         let [exists, expected] = [&exists, &expected].map(|set| set.iter().map(named).collect::<Vec<_>>());

@@ -104,7 +104,7 @@ fn attempt(store: &Sqlite, writer: &mut Writer, ops: &[Op], batch: &Batch) -> ru
     }
     let out = work.out;
     let mut high_water = None;
-    if batch.now - writer.high_water >= HIGH_WATER_EVERY_MS {
+    if !ops.is_empty() && batch.now - writer.high_water >= HIGH_WATER_EVERY_MS {
         tx.prepare_cached(query!("high_water_store"))?.execute([batch.now])?;
         high_water = Some(batch.now);
     }

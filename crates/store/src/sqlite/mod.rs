@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use tasker_core::graph::Workflow;
+use tasker_core::state::StepState;
 use tasker_wire::{DoctorReport, Error, Kind, TaskFilter};
 use uuid::Uuid;
 
@@ -165,6 +166,8 @@ fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "synchronous", if in_memory { "OFF" } else { "FULL" })?;
     conn.pragma_update(None, "cache_size", -32_768)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // Pages that change often are copied back once a checkpoint: rarer checkpoints write less.
+    conn.pragma_update(None, "wal_autocheckpoint", 8_000)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(conn)
 }
@@ -352,6 +355,22 @@ impl Store for Sqlite {
                 .iter()
                 .map(|no| statement.query_row([rows::step_id(task, *no)], |r| r.get(0)).or_else(none_is(None)))
                 .collect()
+        })
+    }
+
+    fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(query!("step_load"))?;
+            let mut lost = Vec::new();
+            for (task, no, fence) in held {
+                let step = statement
+                    .query_row([rows::step_id(*task, *no)], |r| rows::step(r).map(|(s, _)| Some(s)))
+                    .or_else(none_is(None))?;
+                if !step.is_some_and(|s| s.state == StepState::InProgress && s.fence == *fence) {
+                    lost.push((*task, *no, *fence));
+                }
+            }
+            Ok(lost)
         })
     }
 

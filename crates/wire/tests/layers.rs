@@ -1,0 +1,34 @@
+//! Arrows between crates point down only.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+/// Each crate and the crates of ours it may use.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("wire", &[]),
+    ("store", &["core", "wire"]),
+    ("engine", &["core", "store", "wire"]),
+    ("worker", &["core", "engine", "wire"]),
+    ("cli", &["core", "engine", "wire", "worker"]),
+    ("../workers/python", &["core", "engine", "wire", "worker"]),
+];
+
+#[test]
+fn no_crate_reaches_up() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (name, allowed) in LAYERS {
+        let manifest = std::fs::read_to_string(crates.join(name).join("Cargo.toml")).unwrap();
+        for line in manifest.lines() {
+            if let Some(used) = line.strip_prefix("tasker-").and_then(|l| l.split(['.', ' ', '=']).next()) {
+                assert!(allowed.contains(&used), "{name} must not use tasker-{used}");
+            }
+        }
+    }
+    let known: Vec<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
+    for folder in std::fs::read_dir(crates).unwrap() {
+        let folder = folder.unwrap().file_name().into_string().unwrap();
+        assert!(known.contains(&folder.as_str()), "crates/{folder} is not in the list of layers");
+    }
+}
