@@ -22,28 +22,28 @@ const WAIT: Duration = Duration::from_secs(600);
 
 /// What to measure.
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Store to measure on; a fresh file in the temporary folder when absent.
     #[arg(long)]
-    pub store: Option<String>,
+    pub(crate) store: Option<String>,
     /// Language of the handlers.
     #[arg(long, value_enum, default_value_t = Lang::Rust)]
-    pub lang: Lang,
+    pub(crate) lang: Lang,
     /// linear-4, diamond-4, or fan-out-N (N steps in all: a source, N-2 branches, a join).
     #[arg(long, default_value = "linear-4")]
-    pub workload: String,
+    pub(crate) workload: String,
     /// Tasks submitted at once for the throughput figure.
     #[arg(long, default_value_t = 2_000)]
-    pub tasks: usize,
+    pub(crate) tasks: usize,
     /// Handlers run at once.
     #[arg(long, default_value_t = 64)]
-    pub slots: usize,
+    pub(crate) slots: usize,
 }
 
 /// Language of the handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
-pub enum Lang {
+pub(crate) enum Lang {
     Rust,
     Python,
     Ruby,
@@ -58,7 +58,9 @@ struct Workload {
 }
 
 fn workload(name: &str) -> Result<Workload> {
-    let step = |name: &str, handler: &str, after: &str| format!("  - {{name: {name}, handler: bench.{handler}, depends_on: [{after}]}}\n");
+    let step = |name: &str, handler: &str, after: &str| {
+        format!("  - {{name: {name}, handler: bench.{handler}, depends_on: [{after}]}}\n")
+    };
     let head = "name: bench\nnamespace_name: bench\nsteps:\n";
     if let Some(count) = name.strip_prefix("fan-out-") {
         let steps: usize = count.parse().with_context(|| format!("`{count}` is not a number of steps"))?;
@@ -69,7 +71,12 @@ fn workload(name: &str) -> Result<Workload> {
             template.push_str(&step(branch, "branch", "source"));
         }
         template.push_str(&step("join", "join", &branches.join(", ")));
-        return Ok(Workload { template, steps, last: "join", expected: |n, steps| ((n * n + 1) * (steps as i64 - 2)) as f64 });
+        return Ok(Workload {
+            template,
+            steps,
+            last: "join",
+            expected: |n, steps| ((n * n + 1) * (steps as i64 - 2)) as f64,
+        });
     }
     match name {
         "linear-4" => Ok(Workload {
@@ -101,7 +108,7 @@ fn workload(name: &str) -> Result<Workload> {
 }
 
 /// Measures and prints.
-pub fn run(args: &BenchArgs, json: bool) -> Result<i32> {
+pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<i32> {
     let folder = std::env::temp_dir().join(format!("tasker-bench-{}", std::process::id()));
     let url = args.store.clone().unwrap_or_else(|| format!("sqlite://{}/bench.db", folder.display()));
     let figures = match args.lang {

@@ -46,7 +46,10 @@ pub(crate) fn run(args: &Doctor, ctx: &Context) -> Result<i32> {
     output::line(&format!("python      {found}"));
     output::line(&format!("workers     {workers} alive"));
     if running > 0 && workers == 0 {
-        output::line(&format!("            {} not ended and nobody works; start `tasker dev`", output::count(running, "task")));
+        output::line(&format!(
+            "            {} not ended and nobody works; start `tasker dev`",
+            output::count(running, "task")
+        ));
     }
     let broken = report.findings.iter().filter(|f| f.violations > 0).count();
     output::line(&match broken {

@@ -10,7 +10,11 @@ static ASKED: AtomicUsize = AtomicUsize::new(0);
 /// Starts counting instead of ending the process.
 pub(crate) fn watch() -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    std::thread::spawn(move || signals.forever().for_each(|_| drop(ASKED.fetch_add(1, Ordering::AcqRel))));
+    std::thread::spawn(move || {
+        signals.forever().for_each(|_| {
+            ASKED.fetch_add(1, Ordering::AcqRel);
+        })
+    });
     Ok(())
 }
 

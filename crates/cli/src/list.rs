@@ -31,7 +31,9 @@ pub(crate) fn tasks(args: &Ls, ctx: &Context) -> Result<i32> {
     }
     let now = engine.now();
     let row = |task: &TaskView| {
-        let end = task.completed_at.clone().unwrap_or_else(|| tasker_engine::time(now));
+        let rests = task.status == "blocked_by_failures";
+        let end = task.completed_at.clone().or_else(|| rests.then(|| task.updated_at.clone()));
+        let end = end.unwrap_or_else(|| tasker_engine::time(now));
         vec![
             task.task_uuid.clone(),
             task.name.clone(),
@@ -45,7 +47,11 @@ pub(crate) fn tasks(args: &Ls, ctx: &Context) -> Result<i32> {
     output::table(&["TASK", "NAME", "STATUS", "STEPS", "AGE", "DURATION"], &rows);
     let shown = args.offset as u64 + page.tasks.len() as u64;
     if shown < page.total {
-        output::note(&format!("{} of {}; go on with --offset {shown}", page.tasks.len(), output::count(page.total, "task")));
+        output::note(&format!(
+            "{} of {}; go on with --offset {shown}",
+            page.tasks.len(),
+            output::count(page.total, "task")
+        ));
     }
     Ok(0)
 }

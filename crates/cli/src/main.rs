@@ -80,7 +80,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<i32> {
-    let ctx = Context { url: cli.url.filter(|u| !u.is_empty()).unwrap_or_else(tasker_engine::default_url), json: cli.json };
+    let ctx =
+        Context { url: cli.url.filter(|u| !u.is_empty()).unwrap_or_else(tasker_engine::default_url), json: cli.json };
     match cli.command {
         Command::New(args) => scaffold::run(&args, &ctx),
         Command::Dev(args) => dev::run(&args, &ctx),
@@ -168,8 +169,10 @@ pub(crate) fn find_task(engine: &Engine, text: &str) -> Result<Uuid, Error> {
     let found: Vec<&String> = page.tasks.iter().map(|t| &t.task_uuid).filter(fits).collect();
     match found.as_slice() {
         [one] => one.parse().map_err(|_| Error::new(Kind::Bug, "store_error", format!("`{one}` is not a UUID"))),
-        [] => Err(Error::new(Kind::NotFound, "task_not_found", format!("there is no task whose UUID starts with {text}"))
-            .hint("list tasks with `tasker ls`")),
+        [] => {
+            Err(Error::new(Kind::NotFound, "task_not_found", format!("there is no task whose UUID starts with {text}"))
+                .hint("list tasks with `tasker ls`"))
+        }
         many => {
             let some: Vec<&str> = many.iter().take(5).map(|u| u.as_str()).collect();
             let message = format!("the UUIDs of {} tasks start with {text}", many.len());

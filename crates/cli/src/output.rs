@@ -52,7 +52,7 @@ pub(crate) fn paint_err(colour: Colour, text: &str) -> String {
 }
 
 fn coloured(on: bool, colour: Colour, text: &str) -> String {
-    if !on {
+    if !on || text.is_empty() {
         return text.to_string();
     }
     let code = match colour {

@@ -26,7 +26,7 @@ const DEPTH_MAX: usize = 8;
 const ENTRIES_MAX: usize = 20_000;
 /// Longest time a worker gets to drain; its own limit is shorter.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
-/// Longest wait for the last words of a process that has ended.
+/// Longest wait for the last words of a process that has ended, and for one that was asked twice.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// How often a leaving process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -51,9 +51,7 @@ impl Project {
         let handlers = Some(dir.join("handlers")).filter(|f| f.is_dir());
         let mut files: Vec<TemplateFile> = yaml_files(templates.as_deref().unwrap_or(dir))
             .iter()
-            .filter_map(|path| {
-                Some(TemplateFile { path: shown(path), source: std::fs::read_to_string(path).ok()? })
-            })
+            .filter_map(|path| Some(TemplateFile { path: shown(path), source: std::fs::read_to_string(path).ok()? }))
             .collect();
         if templates.is_none() {
             files.retain(|f| load::load(&f.source, &f.path, &Options::default()).is_ok());
@@ -126,7 +124,10 @@ fn walk(dir: &Path, depth: usize, seen: &mut usize, found: &mut Vec<PathBuf>) {
 
 /// A path as messages show it, without a leading `./`.
 pub(crate) fn shown(path: &Path) -> String {
-    path.strip_prefix("./").unwrap_or(path).display().to_string()
+    match path.strip_prefix("./") {
+        Ok(rest) if !rest.as_os_str().is_empty() => rest.display().to_string(),
+        _ => path.display().to_string(),
+    }
 }
 
 /// The Python of a project: `TASKER_PYTHON`, else the folder's virtual environment, else `python3`.
@@ -147,7 +148,8 @@ pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
             shown(&dir.join(".venv"))
         ))
     };
-    let script = "import sys, tasker_core, tasker_core._native; print(sys.executable, tasker_core.__version__, sep='\\n')";
+    let script =
+        "import sys, tasker_core, tasker_core._native; print(sys.executable, tasker_core.__version__, sep='\\n')";
     let output = command.args(["-c", script]).output().map_err(|e| trouble(format!("cannot start {program}: {e}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -157,6 +159,25 @@ pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
     let said = String::from_utf8_lossy(&output.stdout);
     let mut lines = said.lines().map(str::to_string);
     Ok((lines.next().unwrap_or(program), lines.next().unwrap_or_default()))
+}
+
+/// Imports the handlers in a process of its own; what went wrong, as sentences.
+pub(crate) fn check_handlers(dir: &Path, handlers: &Path) -> Vec<String> {
+    let script = "import sys; from tasker_core.discovery import import_handlers; from tasker_core.registry import HandlerRegistry; \
+                  sys.exit('\\n'.join(import_handlers(HandlerRegistry.instance(), sys.argv[1:])) or 0)";
+    let output = match python(dir).args(["-c", script]).arg(handlers).stdin(Stdio::null()).output() {
+        Ok(output) => output,
+        Err(error) => return vec![format!("cannot start Python: {error}")],
+    };
+    if output.status.success() {
+        return Vec::new();
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim_end().to_string();
+    vec![if said.is_empty() {
+        format!("importing {} ended Python ({})", handlers.display(), output.status)
+    } else {
+        said
+    }]
 }
 
 /// Whether an error is about a worker process, not about the store.
@@ -259,13 +280,14 @@ impl WorkerProcess {
         }
     }
 
-    /// Waits for its end, however long the drain takes.
-    fn wait(&mut self) {
-        let (deadline, mut asked) = (Instant::now() + DRAIN_MAX, interrupt::asked());
+    /// Waits for its end, however long the drain takes; no longer once the user has asked more than `asked` times.
+    pub(crate) fn wait(&mut self, mut asked: usize) {
+        let mut deadline = Instant::now() + DRAIN_MAX;
         while self.ended().is_none() {
             if interrupt::asked() > asked {
                 asked = usize::MAX;
                 self.ask_to_stop();
+                deadline = Instant::now() + SETTLE_MAX;
             }
             if Instant::now() >= deadline {
                 // Its steps go back to their queues when the store sees it gone.
@@ -280,7 +302,7 @@ impl Drop for WorkerProcess {
     fn drop(&mut self) {
         if self.ended().is_none() {
             self.ask_to_stop();
-            self.wait();
+            self.wait(interrupt::asked());
         }
         self.settle();
         self.said().iter().for_each(|line| output::note(line));

@@ -70,8 +70,10 @@ pub(crate) fn rows(nodes: &[Node]) -> Vec<Row> {
             _ => base.clone(),
         };
         let shown = ancestors(node, &above);
-        let also_after =
-            nodes[node].dependencies.iter().filter(|d| by_template.contains_key(d.as_str()) && !shown.iter().any(|s| nodes[*s].template == **d));
+        let also_after = nodes[node]
+            .dependencies
+            .iter()
+            .filter(|d| by_template.contains_key(d.as_str()) && !shown.iter().any(|s| nodes[*s].template == **d));
         rows.push(Row {
             node,
             prefix: format!("{base}{connector}"),
@@ -139,15 +141,15 @@ mod tests {
 
     #[test]
     fn a_diamond_names_the_other_side() {
-        check(
-            &[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])],
-            "a\n├─b\n└─c\n  └─d also after b",
-        );
+        check(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"])], "a\n├─b\n└─c\n  └─d also after b");
     }
 
     #[test]
     fn steps_may_come_in_any_order() {
-        check(&[("last", &["long"]), ("long", &["first"]), ("first", &[]), ("alone", &[])], "first\n└─long\n  └─last\nalone");
+        check(
+            &[("last", &["long"]), ("long", &["first"]), ("first", &[]), ("alone", &[])],
+            "first\n└─long\n  └─last\nalone",
+        );
     }
 
     #[test]
@@ -161,8 +163,9 @@ mod tests {
     #[test]
     fn a_long_chain_stays_narrow() {
         let names: Vec<String> = (0..5_000).map(|i| format!("s{i}")).collect();
-        let dependencies: Vec<Vec<String>> =
-            (0..5_000_usize).map(|i| i.checked_sub(1).map(|above| vec![names[above].clone()]).unwrap_or_default()).collect();
+        let dependencies: Vec<Vec<String>> = (0..5_000_usize)
+            .map(|i| i.checked_sub(1).map(|above| vec![names[above].clone()]).unwrap_or_default())
+            .collect();
         let nodes: Vec<Node> =
             names.iter().zip(&dependencies).map(|(template, dependencies)| Node { template, dependencies }).collect();
         let widest = rows(&nodes).iter().map(|r| r.prefix.chars().count()).max();

@@ -45,6 +45,10 @@ impl Tracker {
             let Some(seen) = self.seen.get_mut(&step.step_uuid) else { continue };
             let (running, ended): (Vec<&AttemptView>, Vec<&AttemptView>) =
                 step.history.iter().partition(|a| a.outcome == "running");
+            if running.iter().any(|r| ended.iter().any(|e| e.fence == r.fence)) {
+                // The step and its history were read around a commit; the next look is whole.
+                continue;
+            }
             changes.extend(ended.iter().skip(seen.ended).map(|a| Change::Ended(step, a)));
             seen.ended = ended.len();
             if let Some(attempt) = running.last()
@@ -152,6 +156,10 @@ impl Drawing {
     /// Draws the task anew, below `above`, which scrolls away. False if the terminal is too small for it.
     pub(crate) fn draw(&mut self, task: &TaskView, steps: &[StepView], now: i64, above: &[String]) -> bool {
         let Some((columns, rows)) = output::size() else { return false };
+        if steps.len() + 2 > rows {
+            self.wipe();
+            return false;
+        }
         let drawn: Vec<String> = draw(task, steps, now).iter().map(|l| output::cut(l, columns)).collect();
         if drawn.len() + 1 > rows {
             self.wipe();
@@ -193,7 +201,10 @@ fn draw(task: &TaskView, steps: &[StepView], now: i64) -> Vec<String> {
     )];
     for row in &rows {
         let step = &steps[row.node];
-        let name = output::pad(&format!("{}{}{}", output::paint(Colour::Dim, &row.prefix), output::icon(step.status), step.name), width + 2);
+        let name = output::pad(
+            &format!("{}{}{}", output::paint(Colour::Dim, &row.prefix), output::icon(step.status), step.name),
+            width + 2,
+        );
         let status = output::pad(&output::paint(output::colour_of(step.status), step.status), 17);
         let last = step.history.last().filter(|_| step.status != "waiting_for_retry");
         let parts = [
@@ -205,7 +216,8 @@ fn draw(task: &TaskView, steps: &[StepView], now: i64) -> Vec<String> {
         ];
         lines.push(join(&parts, "  ").trim_end().to_string());
         // The attempts tell something once one of them did not simply succeed.
-        let several = step.history.len() > 1 || step.history.iter().any(|a| !matches!(a.outcome, "running" | "completed"));
+        let several =
+            step.history.len() > 1 || step.history.iter().any(|a| !matches!(a.outcome, "running" | "completed"));
         let hidden = step.history.len().saturating_sub(ATTEMPTS_SHOWN);
         for attempt in step.history.iter().skip(hidden).filter(|_| several) {
             let waits = step.status == "waiting_for_retry";

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -283,14 +283,16 @@ impl WorkerBuilder {
                 Error::new(Kind::Unavailable, "no_thread", format!("cannot start the handlers' runtime: {e}"))
             })?;
         let handlers = Arc::new(self.handlers);
-        let dispatch = {
-            let (core, handle) = (core.clone(), runtime.handle().clone());
-            std::thread::Builder::new()
-                .name("tasker-dispatch".into())
-                .spawn(move || dispatch(&core, &handlers, &handle))
-                .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?
-        };
-        Ok(Worker { core, runtime: Some(runtime), dispatch: Some(dispatch) })
+        let mut dispatch = Vec::new();
+        for number in 0..std::thread::available_parallelism().map_or(2, usize::from) + 1 {
+            let (core, handlers, handle) = (core.clone(), handlers.clone(), runtime.handle().clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("tasker-worker-{number}"))
+                .spawn(move || dispatch_steps(&core, &handlers, &handle))
+                .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+            dispatch.push(thread);
+        }
+        Ok(Worker { core, runtime: Some(runtime), dispatch })
     }
 }
 
@@ -298,7 +300,7 @@ impl WorkerBuilder {
 pub struct Worker {
     core: Arc<WorkerCore>,
     runtime: Option<Runtime>,
-    dispatch: Option<std::thread::JoinHandle<()>>,
+    dispatch: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -346,10 +348,10 @@ impl Worker {
 
     fn end(&mut self) {
         self.core.close();
-        if let Some(dispatch) = self.dispatch.take()
-            && dispatch.join().is_err()
-        {
-            tracing::error!("the dispatch thread ended in a panic");
+        for thread in self.dispatch.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread ended in a panic");
+            }
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -363,29 +365,32 @@ impl Drop for Worker {
     }
 }
 
-fn dispatch(
+/// Takes steps one by one. A handler is polled here first, where it costs no hand-over; one that waits goes on in the
+/// runtime. As in the runtime itself, a handler that blocks its thread holds up no other while threads are left.
+fn dispatch_steps(
     core: &Arc<WorkerCore>,
     handlers: &Arc<HashMap<String, Arc<dyn StepHandler>>>,
     runtime: &tokio::runtime::Handle,
 ) {
+    let _entered = runtime.enter();
     while !core.is_closed() {
-        let jobs = core.try_take_many(256);
-        if jobs.is_empty() {
+        let Some(job) = core.try_take() else {
             core.wait(Duration::from_secs(1));
-        }
-        for job in jobs {
-            match handlers.get(&job.definition().handler.callable) {
-                Some(handler) => {
-                    let (core, handler) = (core.clone(), handler.clone());
-                    runtime.spawn(async move { run(&core, &*handler, job).await });
-                }
-                None => core.finish_not_found(&job, None),
-            }
+            continue;
+        };
+        let Some(handler) = handlers.get(&job.definition().handler.callable).cloned() else {
+            core.finish_not_found(&job, None);
+            continue;
+        };
+        let mut running = Box::pin(run(core.clone(), handler, job));
+        // Its next poll, in the runtime, registers a waker that counts.
+        if running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            runtime.spawn(running);
         }
     }
 }
 
-async fn run(core: &WorkerCore, handler: &dyn StepHandler, job: Arc<Job>) {
+async fn run(core: Arc<WorkerCore>, handler: Arc<dyn StepHandler>, job: Arc<Job>) {
     let started = Instant::now();
     let context = StepContext { job: job.clone() };
     let call = CatchPanic(AssertUnwindSafe(handler.call(&context)));

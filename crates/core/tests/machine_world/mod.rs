@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
-pub mod oracle;
+pub(crate) mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use tasker_core::load;
 use tasker_core::machine::{self, Action, Changes, Event, Moment, Needs, Neighbourhood, Outcome, Reply};
 use tasker_core::state::{Step, StepState, Task, TaskState};
 
-pub const LEASE_MS: i64 = 1_000;
-pub const WORKER: i64 = 7;
+pub(crate) const LEASE_MS: i64 = 1_000;
+pub(crate) const WORKER: i64 = 7;
 
-pub fn compile(yaml: &str) -> Arc<Workflow> {
+pub(crate) fn compile(yaml: &str) -> Arc<Workflow> {
     let loaded = load::load(yaml, "test.yaml", &load::Options::default()).unwrap_or_else(|e| panic!("{e}\n{yaml}"));
     Arc::new(Workflow::new(loaded.template))
 }
 
 #[derive(Debug, Clone)]
-pub struct World {
-    pub yaml: String,
-    pub workflow: Arc<Workflow>,
-    pub task: Task,
-    pub steps: BTreeMap<u16, Step>,
-    pub results: BTreeMap<u16, String>,
-    pub inputs: BTreeMap<u16, Value>,
-    pub now: i64,
-    pub jitter_permille: i32,
-    pub max_crashes: u32,
+pub(crate) struct World {
+    pub(crate) yaml: String,
+    pub(crate) workflow: Arc<Workflow>,
+    pub(crate) task: Task,
+    pub(crate) steps: BTreeMap<u16, Step>,
+    pub(crate) results: BTreeMap<u16, String>,
+    pub(crate) inputs: BTreeMap<u16, Value>,
+    pub(crate) now: i64,
+    pub(crate) jitter_permille: i32,
+    pub(crate) max_crashes: u32,
     /// Every attempt ever handed out.
-    pub attempts: Vec<(u16, u32)>,
-    pub log: Vec<String>,
+    pub(crate) attempts: Vec<(u16, u32)>,
+    pub(crate) log: Vec<String>,
 }
 
 impl World {
-    pub fn new(yaml: &str) -> World {
+    pub(crate) fn new(yaml: &str) -> World {
         World::starting(yaml, None)
     }
 
-    pub fn starting(yaml: &str, start_at: Option<i64>) -> World {
+    pub(crate) fn starting(yaml: &str, start_at: Option<i64>) -> World {
         let workflow = compile(yaml);
         let now = 1_000_000;
         let hood = machine::create_task(&workflow, now, start_at);
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// Applies an event the way a store does: only the rows named by `needs`, and nothing unless accepted.
-    pub fn apply(&mut self, event: Event) -> Changes {
+    pub(crate) fn apply(&mut self, event: Event) -> Changes {
         self.log.push(format!("{event:?}"));
         let workflow = self.workflow.clone();
         let number = match event {
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// The template and what happened, for messages.
-    pub fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let rows: Vec<String> = self
             .steps
             .values()
@@ -145,7 +145,7 @@ impl World {
     }
 
     /// The name users see: of a batch worker its own.
-    pub fn name(&self, no: u16) -> String {
+    pub(crate) fn name(&self, no: u16) -> String {
         let template = |t: u16| self.workflow.template.steps[usize::from(t)].name.as_str();
         match self.task.batches.iter().find(|b| b.contains(no)) {
             Some(span) => span.worker_name(template(span.worker), no),
@@ -154,34 +154,34 @@ impl World {
     }
 
     #[track_caller]
-    pub fn no(&self, name: &str) -> u16 {
+    pub(crate) fn no(&self, name: &str) -> u16 {
         let found = self.steps.keys().copied().find(|no| self.name(*no) == name);
         found.unwrap_or_else(|| panic!("no step `{name}`\n{}", self.story()))
     }
 
     #[track_caller]
-    pub fn step(&self, name: &str) -> Step {
+    pub(crate) fn step(&self, name: &str) -> Step {
         self.steps[&self.no(name)]
     }
 
     #[track_caller]
-    pub fn state(&self, name: &str) -> StepState {
+    pub(crate) fn state(&self, name: &str) -> StepState {
         self.step(name).state
     }
 
     /// Names of all steps that exist, sorted.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.steps.keys().map(|no| self.name(*no)).collect();
         names.sort();
         names
     }
 
     /// Names of the steps in one state, by number.
-    pub fn in_state(&self, state: StepState) -> Vec<String> {
+    pub(crate) fn in_state(&self, state: StepState) -> Vec<String> {
         self.steps.values().filter(|s| s.state == state).map(|s| self.name(s.no)).collect()
     }
 
-    pub fn claim_no(&mut self, no: u16) -> u32 {
+    pub(crate) fn claim_no(&mut self, no: u16) -> u32 {
         let (now, step) = (self.now, self.steps.get_mut(&no).unwrap());
         assert_eq!(step.state, StepState::Enqueued);
         machine::claim(step, WORKER, now, LEASE_MS);
@@ -194,7 +194,7 @@ impl World {
     }
 
     #[track_caller]
-    pub fn claim(&mut self, name: &str) -> u32 {
+    pub(crate) fn claim(&mut self, name: &str) -> u32 {
         let no = self.no(name);
         assert_eq!(self.steps[&no].state, StepState::Enqueued, "`{name}` cannot be claimed\n{}", self.story());
         self.claim_no(no)
@@ -202,7 +202,7 @@ impl World {
 
     /// Ends the current attempt of a running step.
     #[track_caller]
-    pub fn finish(&mut self, name: &str, outcome: Outcome) -> Changes {
+    pub(crate) fn finish(&mut self, name: &str, outcome: Outcome) -> Changes {
         let step = self.step(name);
         let changes = self.apply(Event::Finish { no: step.no, fence: step.fence, outcome });
         assert_eq!(changes.reply, Reply::Accepted, "`{name}`\n{}", self.story());
@@ -210,12 +210,12 @@ impl World {
     }
 
     #[track_caller]
-    pub fn succeed(&mut self, name: &str) -> Changes {
+    pub(crate) fn succeed(&mut self, name: &str) -> Changes {
         self.succeed_with(name, json!({}))
     }
 
     #[track_caller]
-    pub fn succeed_with(&mut self, name: &str, result: Value) -> Changes {
+    pub(crate) fn succeed_with(&mut self, name: &str, result: Value) -> Changes {
         if self.state(name) == StepState::Enqueued {
             self.claim(name);
         }
@@ -223,7 +223,7 @@ impl World {
     }
 
     #[track_caller]
-    pub fn fail(&mut self, name: &str, retryable: bool) -> Changes {
+    pub(crate) fn fail(&mut self, name: &str, retryable: bool) -> Changes {
         if self.state(name) == StepState::Enqueued {
             self.claim(name);
         }
@@ -232,7 +232,7 @@ impl World {
 
     /// The worker of a running step dies.
     #[track_caller]
-    pub fn crash(&mut self, name: &str) -> Changes {
+    pub(crate) fn crash(&mut self, name: &str) -> Changes {
         if self.state(name) == StepState::Enqueued {
             self.claim(name);
         }
@@ -241,13 +241,13 @@ impl World {
     }
 
     #[track_caller]
-    pub fn decide(&mut self, name: &str, steps: &[&str]) -> Changes {
+    pub(crate) fn decide(&mut self, name: &str, steps: &[&str]) -> Changes {
         self.succeed_with(name, decision(steps))
     }
 
     /// An operator's action that must be taken.
     #[track_caller]
-    pub fn act(&mut self, action: Action) -> Changes {
+    pub(crate) fn act(&mut self, action: Action) -> Changes {
         let changes = self.apply(Event::Operator(action));
         assert_eq!(changes.reply, Reply::Accepted, "{action:?}\n{}", self.story());
         changes
@@ -255,7 +255,7 @@ impl World {
 
     /// An operator's action that must be refused; the sentence.
     #[track_caller]
-    pub fn refused(&mut self, action: Action) -> String {
+    pub(crate) fn refused(&mut self, action: Action) -> String {
         match self.apply(Event::Operator(action)).reply {
             Reply::Conflict(why) => why,
             other => panic!("{action:?} gave {other:?}\n{}", self.story()),
@@ -263,7 +263,7 @@ impl World {
     }
 
     /// Moves time to the next wake-up of any row and handles everything due. False if nothing waits for time.
-    pub fn wake(&mut self) -> bool {
+    pub(crate) fn wake(&mut self) -> bool {
         let step_wakes = self.steps.values().filter_map(|s| s.wake_at);
         let Some(at) = step_wakes.chain(self.task.wake_at).min() else { return false };
         self.now = self.now.max(at);
@@ -279,7 +279,7 @@ impl World {
     }
 
     /// Succeeds with every step that can run, until none is left; decisions and batches by `result`.
-    pub fn run(&mut self, result: &mut dyn FnMut(&World, u16) -> Value) {
+    pub(crate) fn run(&mut self, result: &mut dyn FnMut(&World, u16) -> Value) {
         for _ in 0..10_000 {
             let next = self.steps.values().find(|s| matches!(s.state, StepState::Enqueued | StepState::InProgress));
             match next.copied() {
@@ -302,13 +302,13 @@ impl World {
     }
 
     /// [`World::run`] for workflows without decisions and batches left to finish.
-    pub fn run_plain(&mut self) {
+    pub(crate) fn run_plain(&mut self) {
         self.run(&mut |_, _| json!({}));
     }
 }
 
 /// A decision's result that creates steps; none: `no_branches`.
-pub fn decision(steps: &[&str]) -> Value {
+pub(crate) fn decision(steps: &[&str]) -> Value {
     match steps {
         [] => json!({"decision_point_outcome": {"type": "no_branches"}}),
         names => json!({"decision_point_outcome": {"type": "create_steps", "step_names": names}}),
@@ -316,7 +316,7 @@ pub fn decision(steps: &[&str]) -> Value {
 }
 
 /// A batchable step's result that creates `count` workers of `worker`, ten items each; 0: `no_batches`.
-pub fn batches(worker: &str, count: u64) -> Value {
+pub(crate) fn batches(worker: &str, count: u64) -> Value {
     if count == 0 {
         return json!({"batch_processing_outcome": {"type": "no_batches", "worker_template_name": worker}});
     }

@@ -34,11 +34,11 @@ fn ancestors(world: &World, t: u16) -> BTreeSet<u16> {
 }
 
 /// Template steps that depend on `t`, directly or not.
-pub fn descendants(world: &World, t: u16) -> Vec<u16> {
+pub(crate) fn descendants(world: &World, t: u16) -> Vec<u16> {
     (0..world.workflow.template.steps.len() as u16).filter(|s| ancestors(world, *s).contains(&t)).collect()
 }
 
-pub fn is(world: &World, t: u16, kind: StepKind) -> bool {
+pub(crate) fn is(world: &World, t: u16, kind: StepKind) -> bool {
     template(world, t).kind == kind
 }
 
@@ -76,7 +76,7 @@ fn undecided_above(world: &World, t: u16) -> Vec<u16> {
 }
 
 /// Why a step that is no batch worker may not start; empty when it may.
-pub fn waits_for(world: &World, t: u16) -> Vec<String> {
+pub(crate) fn waits_for(world: &World, t: u16) -> Vec<String> {
     let mut reasons = Vec::new();
     for parent in parents(world, t) {
         let name = &template(world, parent).name;
@@ -177,7 +177,7 @@ fn expected(world: &World) -> BTreeSet<u16> {
 
 /// Whether a finished decision named a step that also lies below a decision or batchable step that is not above that
 /// decision: after a reset of the latter it is for the former's result to say whether the step exists.
-pub fn named_across_branches(world: &World) -> bool {
+pub(crate) fn named_across_branches(world: &World) -> bool {
     world.results.keys().filter(|no| world.steps[no].template == **no && is(world, **no, StepKind::Decision)).any(|d| {
         let result: Value = serde_json::from_str(&world.results[d]).unwrap();
         let names = result["decision_point_outcome"]["step_names"].as_array().cloned().unwrap_or_default();
@@ -208,7 +208,7 @@ fn recounted(world: &World) -> Counts {
 }
 
 /// Panics with the whole story if anything that must hold does not.
-pub fn check(world: &World) {
+pub(crate) fn check(world: &World) {
     if let Err(what) = holds(world) {
         panic!("{what}\n{}", world.story());
     }

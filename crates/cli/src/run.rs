@@ -1,0 +1,352 @@
+//! `tasker run`: create a task, lend it a worker if it has none, follow it to its end.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+use tasker_core::load::Severity;
+use tasker_core::template::Template;
+use tasker_engine::{Created, Engine};
+use tasker_wire::{Error, Json, Kind, StepView, TaskRequest, TaskView, json_of};
+use uuid::Uuid;
+
+use crate::args::Run;
+use crate::output::{self, Colour};
+use crate::project::{self, Project, WorkerProcess};
+use crate::watch::{self, Change, Drawing, Tracker};
+use crate::{Context, INTERRUPTED, actor, interrupt, template};
+
+/// Longest time between two looks at the task.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs the command.
+pub(crate) fn run(args: &Run, ctx: &Context) -> Result<i32> {
+    let context = input(args)?;
+    let engine = ctx.engine()?;
+    let prepared = Prepared::new(args, &engine)?;
+    let mut request = TaskRequest::new(&prepared.namespace, &args.name, context);
+    request.version = args.version.clone();
+    request.initiator = actor();
+    request.source_system = "cli".into();
+    request.idempotency_key = args.key.clone();
+    request.priority = args.priority;
+    request.tags = args.tags.clone();
+    let created = engine.create(&[request]).pop().context("the engine gave no answer")??;
+    if args.no_wait {
+        return announce(&engine, &created, ctx);
+    }
+    if created.existing {
+        output::note(&format!("task {} exists already", created.task_uuid));
+    }
+    interrupt::watch()?;
+    let mut follow = Follow::new(args, ctx, &engine, created.task_uuid);
+    // An existing task may have ended long ago.
+    let mut worker = match engine.wait(created.task_uuid, Duration::ZERO) {
+        Ok(_) => None,
+        Err(_) => prepared.lend_worker(args, ctx, &engine)?,
+    };
+    let task = match follow.until_rest(&mut worker)? {
+        Some(task) => task,
+        None => {
+            output::note(&format!("interrupted; task {} goes on when a worker runs", created.task_uuid));
+            return Ok(INTERRUPTED);
+        }
+    };
+    follow.summary(&task, &created)?;
+    Ok(if task.status == "complete" { 0 } else { 1 })
+}
+
+fn announce(engine: &Engine, created: &Created, ctx: &Context) -> Result<i32> {
+    if ctx.json {
+        let task = engine.task(created.task_uuid)?;
+        output::json(&json!({"task": json_of(&task), "existing": created.existing}));
+    } else {
+        output::line(&created.task_uuid.to_string());
+    }
+    Ok(0)
+}
+
+/// The task's context: `--input` as it was written, or with the single fields over it.
+fn input(args: &Run) -> Result<Json, Error> {
+    let whole = args.input.as_deref().map(crate::json_of).transpose()?;
+    if args.input_fields.is_empty() {
+        return Ok(whole.unwrap_or_else(|| json_of(&json!({}))));
+    }
+    let mut fields: Map<String, Value> = match &whole {
+        Some(whole) => serde_json::from_str(whole.get()).map_err(|_| {
+            Error::new(Kind::Invalid, "invalid_request", "--input must be a JSON object if there are -i fields as well")
+        })?,
+        None => Map::new(),
+    };
+    for (key, value) in &args.input_fields {
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
+        fields.insert(key.clone(), value);
+    }
+    Ok(json_of(&fields))
+}
+
+/// What is known before the task is created.
+struct Prepared {
+    namespace: String,
+    project: Project,
+    /// Files of the project that loaded.
+    files: Vec<String>,
+    /// The template, if a file of it could be read.
+    template: Option<Template>,
+}
+
+impl Prepared {
+    /// Registers the project's templates and finds the one meant.
+    fn new(args: &Run, engine: &Engine) -> Result<Prepared, Error> {
+        if !args.dir.is_dir() {
+            let message = format!("there is no folder {}", args.dir.display());
+            return Err(Error::new(Kind::NotFound, "folder_not_found", message));
+        }
+        let project = Project::find(&args.dir);
+        let mut checked = project.load();
+        if project.templates.is_none() {
+            // YAML found anywhere may belong to anything; only what was asked for is taken.
+            checked.retain(|c| c.template.as_ref().is_some_and(|t| t.name == args.name));
+        }
+        let mut broken = 0;
+        for file in checked.iter().filter(|c| c.count(Severity::Error) > 0) {
+            broken += 1;
+            file.diagnostics.iter().for_each(|d| output::note(&format!("{d}\n")));
+        }
+        checked.retain(|c| c.template.is_some());
+        let files: Vec<_> = checked.iter().map(|c| c.file.clone()).collect();
+        for registered in engine.register_templates(&files, false) {
+            registered?.1.iter().for_each(|warning| output::note(warning));
+        }
+        let registered = engine.templates()?;
+        let mut spaces: Vec<&str> =
+            registered.iter().filter(|t| t.name == args.name).map(|t| t.namespace.as_str()).collect();
+        spaces.dedup();
+        let namespace = match (&args.namespace, spaces.as_slice()) {
+            (Some(namespace), _) => namespace.clone(),
+            (None, [one]) => (*one).to_string(),
+            (None, []) if broken > 0 => {
+                let message = format!("there is no template named `{}` without errors", args.name);
+                return Err(
+                    Error::new(Kind::Unprocessable, "invalid_template", message).hint("correct the files named above")
+                );
+            }
+            (None, []) => return Err(template::unknown(&args.name, registered.iter().map(|t| t.name.as_str()))),
+            (None, many) => {
+                let message = format!("{} namespaces have a template named `{}`", many.len(), args.name);
+                return Err(Error::new(Kind::Invalid, "ambiguous_template", message)
+                    .hint(format!("choose one with --namespace: {}", many.join(", "))));
+            }
+        };
+        let meant = |t: &Template| {
+            t.name == args.name && t.namespace == namespace && args.version.as_ref().is_none_or(|v| *v == t.version)
+        };
+        let template = checked.into_iter().filter_map(|c| c.template).find(meant);
+        Ok(Prepared { namespace, project, files: files.into_iter().map(|f| f.path).collect(), template })
+    }
+
+    /// Starts a worker for the time of the run, if no live one has the handlers and the project has some.
+    fn lend_worker(&self, args: &Run, ctx: &Context, engine: &Engine) -> Result<Option<WorkerProcess>, Error> {
+        let wanted: Vec<(&str, Option<&str>)> = match &self.template {
+            Some(t) => t
+                .steps
+                .iter()
+                .map(|s| (s.queue.as_deref().unwrap_or(&t.namespace), Some(s.handler.callable.as_str())))
+                .collect(),
+            None => vec![(&self.namespace, None)],
+        };
+        let alive: Vec<_> = engine.workers()?.into_iter().filter(|w| w.alive && project::is_running(w.pid)).collect();
+        let served = |queue: &str, handler: Option<&str>| {
+            alive.iter().any(|w| {
+                w.queues.iter().any(|q| q == queue) && handler.is_none_or(|h| w.handlers.iter().any(|has| has == h))
+            })
+        };
+        if wanted.iter().all(|(queue, handler)| served(queue, *handler)) {
+            return Ok(None);
+        }
+        if let (Some(handlers), Some(_)) = (&self.project.handlers, &self.template) {
+            let hold = args.watch && output::styled() && !ctx.json;
+            return WorkerProcess::start(&args.dir, &ctx.url, &self.files, handlers, hold).map(Some);
+        }
+        if let Some((queue, _)) = wanted.iter().find(|(queue, _)| !served(queue, None)) {
+            let dir = project::shown(&args.dir.join("handlers"));
+            output::note(&format!(
+                "no live worker takes from `{queue}` and there is no folder {dir}: the task waits until one does"
+            ));
+        }
+        Ok(None)
+    }
+}
+
+/// A task being followed.
+struct Follow<'a> {
+    args: &'a Run,
+    ctx: &'a Context,
+    engine: &'a Engine,
+    uuid: Uuid,
+    started: Instant,
+    tracker: Tracker,
+    /// Where the task is drawn in place.
+    drawing: Option<Drawing>,
+}
+
+impl<'a> Follow<'a> {
+    fn new(args: &'a Run, ctx: &'a Context, engine: &'a Engine, uuid: Uuid) -> Follow<'a> {
+        let draws = args.watch && output::styled() && !ctx.json;
+        let drawing = draws.then(Drawing::default);
+        Follow { args, ctx, engine, uuid, started: Instant::now(), tracker: Tracker::default(), drawing }
+    }
+
+    /// Prints what happens until the task rests; `None` if interrupted.
+    fn until_rest(&mut self, worker: &mut Option<WorkerProcess>) -> Result<Option<TaskView>> {
+        let mut look = LOOK;
+        loop {
+            let rests = match self.engine.wait(self.uuid, look) {
+                Ok(task) => Some(task),
+                Err(error) if error.kind == Kind::Timeout => None,
+                Err(error) => return Err(error.into()),
+            };
+            let read = Instant::now();
+            let steps = self.engine.steps(self.uuid)?;
+            let task = match &rests {
+                Some(task) => task.clone(),
+                None => self.engine.task(self.uuid)?,
+            };
+            // A task of thousands of steps is not read all the time.
+            look = LOOK.max(read.elapsed() * 4);
+            let said = worker.as_ref().map(WorkerProcess::said).unwrap_or_default();
+            self.show(&task, &steps, &said);
+            if rests.is_some() {
+                output::clear_progress();
+                return Ok(rests);
+            }
+            if interrupt::asked() > 0 {
+                return Ok(None);
+            }
+            if let Some(lent) = worker
+                && let Some(status) = lent.ended()
+            {
+                lent.settle();
+                let ready = lent.is_ready();
+                *worker = None;
+                return Err(self.worker_ended(&status.to_string(), ready).into());
+            }
+            if self.args.timeout.is_some_and(|limit| self.started.elapsed().as_secs_f64() >= limit) {
+                return Err(self.timed_out(&task, &steps).into());
+            }
+        }
+    }
+
+    fn worker_ended(&self, status: &str, ready: bool) -> Error {
+        if !ready && let Err(error) = project::tasker_of_python(&self.args.dir) {
+            return error;
+        }
+        Error::new(Kind::Unavailable, "worker_ended", format!("the worker ended ({status}); task {} waits", self.uuid))
+            .hint("what it said stands above; the task goes on when a worker runs")
+    }
+
+    fn timed_out(&self, task: &TaskView, steps: &[StepView]) -> Error {
+        let open: Vec<String> = steps
+            .iter()
+            .filter(|s| !watch::is_final(s.status) && s.status != "pending")
+            .take(5)
+            .map(|s| format!("`{}` is {}", s.name, s.status))
+            .collect();
+        let limit = output::duration(self.args.timeout.unwrap_or_default() * 1_000.0);
+        let open = if open.is_empty() { String::new() } else { format!(": {}", open.join(", ")) };
+        let message = format!("task {} has not ended within {limit}; it is {}{open}", self.uuid, task.status);
+        Error::new(Kind::Timeout, "timeout", message)
+            .hint("it goes on when a worker runs; look at it with `tasker show`")
+    }
+
+    fn show(&mut self, task: &TaskView, steps: &[StepView], said: &[String]) {
+        let now = self.engine.now();
+        if let Some(drawing) = &mut self.drawing {
+            if drawing.draw(task, steps, now, said) {
+                return;
+            }
+            self.drawing = None;
+        }
+        said.iter().for_each(|line| output::note(line));
+        let width = steps.iter().map(|s| s.name.chars().count()).max().unwrap_or(0).min(40);
+        for change in self.tracker.changes(steps) {
+            match (&change, self.args.watch, self.ctx.json) {
+                (_, true, true) => output::json(&watch::document(&change)),
+                (_, true, false) => watch::describe(&change, now).iter().for_each(|line| output::line(line)),
+                (Change::Finished(step), false, false) => output::line(&finished(step, width, now)),
+                _ => {}
+            }
+        }
+        let active: Vec<String> = steps
+            .iter()
+            .filter(|s| matches!(s.status, "in_progress" | "waiting_for_retry"))
+            .take(3)
+            .map(|s| match s.history.last().filter(|_| s.status == "waiting_for_retry") {
+                Some(attempt) => format!("{} will be retried after {}", s.name, watch::reason(attempt)),
+                None => s.name.clone(),
+            })
+            .collect();
+        let took = output::duration(self.started.elapsed().as_secs_f64() * 1_000.0);
+        output::progress(&format!("{}/{} steps, {took}  {}", task.steps.complete, task.steps.total, active.join(", ")));
+    }
+
+    fn summary(&self, task: &TaskView, created: &Created) -> Result<(), Error> {
+        if self.ctx.json {
+            let steps = self.engine.steps(self.uuid)?;
+            output::json(&json!({
+                "task": json_of(task), "existing": created.existing, "steps": steps.iter().map(json_of).collect::<Vec<_>>(),
+            }));
+            return Ok(());
+        }
+        let end = task.completed_at.as_deref().unwrap_or(&task.updated_at);
+        output::line(&format!(
+            "{}{}  {}  {}  {}/{} steps  {}",
+            output::icon(&task.status),
+            output::paint(output::colour_of(&task.status), &task.status),
+            task.name,
+            task.task_uuid,
+            task.steps.complete,
+            task.steps.total,
+            output::duration(output::between(&task.created_at, end)),
+        ));
+        if !task.failed_batches.is_empty() {
+            output::line(&format!("failed batches: {}", task.failed_batches.join(", ")));
+        }
+        if task.status == "blocked_by_failures" {
+            let at = url_flag(self.ctx);
+            output::note(&format!(
+                "what failed:        tasker{at} show {0}\nrun it again:       tasker{at} retry {0}\nleave it failed:    tasker{at} give-up {0}",
+                task.task_uuid
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `--url …`, if a command needs it to find the same store.
+fn url_flag(ctx: &Context) -> String {
+    if ctx.url == tasker_engine::default_url() { String::new() } else { format!(" --url {}", ctx.url) }
+}
+
+/// The line of a step that has ended.
+fn finished(step: &StepView, width: usize, now: i64) -> String {
+    let took = step.history.last().map_or("-".into(), |a| output::duration(watch::took(a, now)));
+    let what = match (&step.error, &step.result) {
+        (Some(error), _) => {
+            let code = error.error_code.as_deref().map(|c| format!(" {c}")).unwrap_or_default();
+            output::paint(Colour::Red, &format!("{}{code}: {}", error.error_type, error.message))
+        }
+        (None, Some(result)) => result.get().to_string(),
+        (None, None) => String::new(),
+    };
+    let line = format!(
+        "{}{}  {}  {}  {}  {what}",
+        output::icon(step.status),
+        output::pad(&step.name, width),
+        output::pad(&output::paint(output::colour_of(step.status), step.status), 8),
+        output::pad(&output::count(step.attempts, "attempt"), 10),
+        output::pad(&took, 7),
+    );
+    let line = line.trim_end();
+    if output::styled() { output::cut(line, output::columns()) } else { line.replace('\n', " ") }
+}

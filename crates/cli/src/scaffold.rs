@@ -1,0 +1,52 @@
+//! `tasker new`: a small project that works.
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tasker_wire::{Error, Kind};
+
+use crate::args::New;
+use crate::output::{self, Colour};
+use crate::{Context, project};
+
+/// Every file of a new project: where it goes and what is in it.
+const FILES: &[(&str, &str)] = &[
+    ("workflows/order.yaml", include_str!("../scaffold/workflows/order.yaml")),
+    ("handlers/order.py", include_str!("../scaffold/handlers/order.py")),
+    ("tests/test_order.py", include_str!("../scaffold/tests/test_order.py")),
+    ("README.md", include_str!("../scaffold/README.md")),
+    (".gitignore", include_str!("../scaffold/gitignore")),
+];
+
+/// Writes the files into a folder that is empty or not there yet.
+pub(crate) fn run(args: &New, ctx: &Context) -> Result<i32> {
+    let dir = &args.dir;
+    let shown = project::shown(dir);
+    let refused = |why: &str| {
+        Error::new(Kind::Conflict, "folder_not_empty", format!("{shown} {why}; nothing was written"))
+            .hint("name a folder that is empty or not there yet")
+    };
+    if dir.exists() && !dir.is_dir() {
+        return Err(refused("is a file").into());
+    }
+    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(refused("is not empty").into());
+    }
+    let name = std::path::absolute(dir)?.file_name().map_or("project".into(), |n| n.to_string_lossy().into_owned());
+    for (path, text) in FILES {
+        let path = dir.join(path);
+        let parent = path.parent().context("a file of the project has no folder")?;
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        let text = text.replace("{{name}}", &name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let next = [format!("cd {shown}"), "tasker run order -i customer=Ada".into(), "tasker dev".into()];
+    if ctx.json {
+        let files: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
+        output::json(&json!({"folder": dir, "files": files, "next": next}));
+        return Ok(0);
+    }
+    FILES.iter().for_each(|(path, _)| output::line(&project::shown(&dir.join(path))));
+    output::note(&output::paint_err(Colour::Bold, "\nnext:"));
+    next.iter().for_each(|command| output::note(&format!("  {command}")));
+    Ok(0)
+}
