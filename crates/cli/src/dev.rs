@@ -64,7 +64,6 @@ pub(crate) fn run(args: &Dev, ctx: &Context) -> Result<i32> {
 struct Watched {
     watcher: RecommendedWatcher,
     events: Receiver<notify::Result<Event>>,
-    folders: HashSet<PathBuf>,
     changed_at: Option<Instant>,
 }
 
@@ -76,10 +75,10 @@ impl Watched {
             let _ = send.send(event);
         })
         .context("cannot watch files")?;
-        Ok(Watched { watcher, events, folders: HashSet::new(), changed_at: None })
+        Ok(Watched { watcher, events, changed_at: None })
     }
 
-    /// Watches the folders of a project; those known already cost nothing.
+    /// Watches the folders of a project.
     fn follow(&mut self, dir: &Path, project: &Project) {
         let mut folders: Vec<(PathBuf, RecursiveMode)> = vec![(dir.into(), RecursiveMode::NonRecursive)];
         let whole = [&project.templates, &project.handlers].into_iter().flatten();
@@ -89,15 +88,10 @@ impl Watched {
             let parents = parents.map(|p| if p.as_os_str().is_empty() { ".".into() } else { p });
             folders.extend(parents.map(|p| (p, RecursiveMode::NonRecursive)));
         }
-        // A folder that was removed and made again needs a new watch.
-        self.folders.retain(|folder| folder.is_dir());
+        // Again each time, as a folder may have been removed and made anew.
         for (folder, mode) in folders {
-            if self.folders.contains(&folder) {
-                continue;
-            }
-            match self.watcher.watch(&folder, mode) {
-                Ok(()) => drop(self.folders.insert(folder)),
-                Err(error) => output::note(&format!("cannot watch {}: {error}", folder.display())),
+            if let Err(error) = self.watcher.watch(&folder, mode) {
+                output::note(&format!("cannot watch {}: {error}", folder.display()));
             }
         }
     }

@@ -169,7 +169,7 @@ pub fn needs(workflow: &Workflow, task: &Task, step: Option<&Step>, event: &Even
     }
     match event {
         Event::Finish { outcome: Outcome::Failure { .. }, .. } => failing(workflow, task, step),
-        _ => Needs::Steps(beside(workflow, task, step)),
+        _ => beside(workflow, task, step),
     }
 }
 
@@ -177,19 +177,33 @@ fn failing(workflow: &Workflow, task: &Task, step: &Step) -> Needs {
     match span_of(task, step.no) {
         None => Needs::Steps(Vec::new()),
         Some(span) if strategy(workflow, span) == FailureStrategy::FailFast => Needs::All,
-        Some(_) => Needs::Steps(beside(workflow, task, step)),
+        Some(_) => beside(workflow, task, step),
     }
 }
 
+/// Whether workers of a batch wait for the step besides their batchable step.
+fn feeds_workers(workflow: &Workflow, step: Index) -> bool {
+    let graph = &workflow.graph;
+    !graph.is_expander(step)
+        && graph.children[usize::from(step)].iter().any(|c| graph.kinds[usize::from(*c)] == StepKind::BatchWorker)
+}
+
+fn parallelism(workflow: &Workflow, analyzer: Index, count: u16) -> u16 {
+    let cap = workflow.template.steps[usize::from(analyzer)].batch.as_ref().and_then(|b| b.parallelism);
+    cap.map_or(count, |p| p.max(1).min(u32::from(count)) as u16)
+}
+
 /// Children of a step, and the batch worker that may take its place.
-fn beside(workflow: &Workflow, task: &Task, step: &Step) -> Vec<u16> {
+fn beside(workflow: &Workflow, task: &Task, step: &Step) -> Needs {
     let mut numbers = workflow.graph.children[usize::from(step.template)].clone();
-    if let Some(span) = span_of(task, step.no)
-        && span.released < span.count
-    {
+    let span = span_of(task, step.no);
+    if feeds_workers(workflow, step.template) || span.is_some_and(|s| s.released == 0) {
+        return Needs::All;
+    }
+    if let Some(span) = span.filter(|s| s.released < s.count) {
         numbers.push(span.first + span.released);
     }
-    numbers
+    Needs::Steps(numbers)
 }
 
 fn span_of(task: &Task, no: u16) -> Option<&BatchSpan> {
@@ -344,13 +358,19 @@ impl<'w> Neighbourhood<'w> {
                 }
             }
         }
-        if let Some(span) = self.task.batches.iter_mut().find(|s| s.contains(step.no))
-            && span.released < span.count
-        {
+        if feeds_workers(workflow, step.template) {
+            return self.recount(now);
+        }
+        let Some(batch) = self.task.batches.iter().position(|s| s.contains(step.no)) else { return };
+        let span = &mut self.task.batches[batch];
+        if span.released == 0 {
+            self.fill(batch, now);
+        } else if span.released < span.count {
             let next = span.first + span.released;
             span.released += 1;
             if let Some(at) = self.find(next) {
-                self.rows[at].step.remaining = 0;
+                let row = &mut self.rows[at].step;
+                row.remaining = row.remaining.saturating_sub(1);
                 self.enqueue_if_ready(at, now);
             }
         }
@@ -359,23 +379,23 @@ impl<'w> Neighbourhood<'w> {
     /// Counts the unfinished parents of a step anew. All rows must be loaded.
     fn count_remaining(&self, step: &Step) -> u32 {
         let graph = &self.workflow.graph;
-        if let Some(span) = span_of(&self.task, step.no) {
-            return u32::from(step.no >= span.first + span.released);
-        }
         let t = usize::from(step.template);
         let mut remaining = 0;
         for parent in &graph.parents[t] {
-            let spans = || self.task.batches.iter().filter(|s| s.worker == *parent);
-            if graph.kinds[usize::from(*parent)] == StepKind::BatchWorker && spans().next().is_some() {
-                remaining += spans()
+            if graph.kinds[t] == StepKind::BatchWorker && graph.kinds[usize::from(*parent)] == StepKind::Batchable {
+                continue;
+            }
+            if graph.kinds[usize::from(*parent)] == StepKind::BatchWorker {
+                let spans = self.task.batches.iter().filter(|s| s.worker == *parent);
+                remaining += spans
                     .flat_map(|s| s.first..s.first + s.count)
                     .filter(|no| self.step(*no).is_some_and(|w| !self.is_settled(w)))
                     .count() as u32;
+                remaining += self.may_still_come(*parent);
             } else if let Some(above) = self.step(*parent) {
                 remaining += u32::from(!above.state.is_done());
-            } else if !graph.under_decision[usize::from(*parent)] {
-                // Not there yet, but sure to come: it waits for a batch.
-                remaining += 1;
+            } else {
+                remaining += self.may_still_come(*parent);
             }
         }
         for expander in &graph.expanders_above[t] {
@@ -384,14 +404,54 @@ impl<'w> Neighbourhood<'w> {
         remaining
     }
 
+    /// 1 while a decision or batchable step above an absent step may still create it.
+    fn may_still_come(&self, template: Index) -> u32 {
+        let graph = &self.workflow.graph;
+        u32::from(
+            graph
+                .ancestors(template)
+                .iter()
+                .any(|a| graph.is_expander(*a) && self.step(*a).is_some_and(|e| !e.state.is_done())),
+        )
+    }
+
     /// Counts every pending step's parents anew and enqueues what is ready. All rows must be loaded.
     fn recount(&mut self, now: i64) {
+        for batch in 0..self.task.batches.len() {
+            self.fill(batch, now);
+        }
         for at in 0..self.rows.len() {
-            if self.rows[at].step.state == StepState::Pending {
+            if self.rows[at].step.state == StepState::Pending && span_of(&self.task, self.rows[at].step.no).is_none() {
                 self.rows[at].step.remaining = self.count_remaining(&self.rows[at].step);
                 self.enqueue_if_ready(at, now);
             }
         }
+    }
+
+    /// Lets pending workers of a batch run, lowest number first, as far as its parallelism allows. All rows must be loaded.
+    fn fill(&mut self, batch: usize, now: i64) {
+        let span = self.task.batches[batch];
+        let Some(first) = self.find(span.first) else { return };
+        let rows = first..first + usize::from(span.count);
+        let open = self.count_remaining(&self.rows[first].step);
+        let cap = parallelism(self.workflow, span.analyzer, span.count);
+        let active = |r: &Row| !r.step.state.is_final() && r.step.state != StepState::Pending;
+        let mut free = usize::from(cap).saturating_sub(self.rows[rows.clone()].iter().filter(|r| active(r)).count());
+        let (mut released, mut ragged) = (span.count, false);
+        for at in rows {
+            let step = &mut self.rows[at].step;
+            if step.state != StepState::Pending {
+                ragged |= released < span.count;
+            } else if free > 0 {
+                free -= 1;
+                step.remaining = open;
+                self.enqueue_if_ready(at, now);
+            } else {
+                step.remaining = open + 1;
+                released = released.min(step.no - span.first);
+            }
+        }
+        self.task.batches[batch].released = if ragged { 0 } else { released };
     }
 
     fn create(&mut self, mut created: Vec<Step>) {
@@ -460,12 +520,7 @@ impl<'w> Neighbourhood<'w> {
                     .max()
                     .unwrap_or(self.workflow.graph.len() as u16);
                 let count = inputs.len() as u16;
-                let parallelism = self.workflow.template.steps[usize::from(from)]
-                    .batch
-                    .as_ref()
-                    .and_then(|b| b.parallelism)
-                    .map_or(count, |p| (p.max(1)).min(u32::from(count)) as u16);
-                self.task.batches.push(BatchSpan { analyzer: from, worker, first, count, released: parallelism });
+                self.task.batches.push(BatchSpan { analyzer: from, worker, first, count, released: 0 });
                 self.create((0..count).map(|i| Step::new(first + i, worker, 0, fence)).collect());
                 changes.inputs = inputs.into_iter().enumerate().map(|(i, v)| (first + i as u16, v)).collect();
                 let created = self.follow(from, &[]);
@@ -860,6 +915,11 @@ fn operate(hood: &mut Neighbourhood, action: Action, now: i64, changes: &mut Cha
             reopen(hood, now);
             hood.cut_short(at, changes);
             hood.set(at, StepState::ResolvedManually);
+            let template = hood.rows[at].step.template;
+            if hood.workflow.graph.is_expander(template) {
+                // As a decision without branches: what exists all the same may go on.
+                hood.expand(template, Expansion::Decision(Vec::new()), changes);
+            }
             hood.recount(now);
             Ok(())
         }
@@ -924,27 +984,36 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
             again[usize::from(template)] = true;
         }
     }
+    // A decision or batch that failed has created nothing that could be taken back.
+    let has_expanded = |hood: &Neighbourhood, p: Index| {
+        graph.is_expander(p) && hood.step(p).is_some_and(|e| e.state == StepState::Complete)
+    };
     for step in &graph.topological {
         let s = usize::from(*step);
         below_expander[s] = graph.parents[s]
             .iter()
-            .any(|p| below_expander[usize::from(*p)] || (again[usize::from(*p)] && graph.is_expander(*p)));
+            .any(|p| below_expander[usize::from(*p)] || (again[usize::from(*p)] && has_expanded(hood, *p)));
     }
     let mut at = 0;
     while at < hood.rows.len() {
         let step = hood.rows[at].step;
         let t = usize::from(step.template);
-        let in_span = span_of(&hood.task, step.no).is_some();
+        let span = span_of(&hood.task, step.no).copied();
         if !again[t] && !chosen.contains(&step.no) {
             at += 1;
             continue;
         }
         hood.cut_short(at, changes);
-        let by_expansion = in_span
-            || graph.under_decision[t]
-            || graph.parents[t].iter().any(|p| graph.kinds[usize::from(*p)] == StepKind::BatchWorker);
+        let taken_back = match span {
+            Some(span) => again[usize::from(span.analyzer)],
+            None => {
+                below_expander[t]
+                    && (graph.under_decision[t]
+                        || graph.parents[t].iter().any(|p| graph.kinds[usize::from(*p)] == StepKind::BatchWorker))
+            }
+        };
         hood.set(at, StepState::Pending);
-        if below_expander[t] && by_expansion {
+        if taken_back {
             hood.task.fence_base = hood.task.fence_base.max(step.fence + 1);
             hood.task.counts.total -= 1;
             changes.removed.push(step.no);

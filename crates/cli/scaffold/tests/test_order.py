@@ -12,9 +12,9 @@ TEA = {"sku": "TEA-1", "quantity": 2, "price": 4.5}
 @pytest.fixture
 def client(tmp_path):
     url = f"sqlite://{tmp_path}/test.db"
-    with Worker.start([str(PROJECT / "handlers")], url=url, templates=[PROJECT / "workflows"]):
-        with TaskerClient(url) as client:
-            yield client
+    worker = Worker.start([str(PROJECT / "handlers")], url=url, templates=[PROJECT / "workflows"])
+    with worker, TaskerClient(url) as client:
+        yield client
 
 
 def run(client, customer, items):
