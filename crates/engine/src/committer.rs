@@ -144,10 +144,8 @@ pub(crate) fn run(shared: &Shared) {
         let timeout = state.timeout(shared);
         let (requests, closing) = {
             let mut inbox = shared.inbox.lock();
-            if (inbox.requests.is_empty() || state.pause.is_some())
-                && !inbox.poked
-                && !(inbox.closing && state.pause.is_none())
-            {
+            let has_work = inbox.poked || (state.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()));
+            if !has_work {
                 shared.arrival.wait_for(&mut inbox, timeout);
             }
             if std::mem::take(&mut inbox.poked) {
@@ -222,7 +220,8 @@ impl Loop {
                 claimants.push(session);
             }
         }
-        if requests.is_empty() && !due && !(self.maybe_ready && !claims.is_empty()) {
+        let may_claim = self.maybe_ready && !claims.is_empty();
+        if requests.is_empty() && !due && !may_claim {
             return;
         }
         let (mut ops, mut replies) = (Vec::with_capacity(requests.len() + 1), Vec::with_capacity(requests.len() + 1));

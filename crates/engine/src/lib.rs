@@ -379,7 +379,8 @@ impl Engine {
     pub fn steps(&self, task: Uuid) -> Result<Vec<StepView>, Error> {
         let record = self.record(task)?;
         let workflow = self.store().workflow(record.template)?;
-        Ok(views::steps(&record, &workflow, self.store().steps(record.id)?, &self.store().attempts(record.id)?))
+        let (steps, attempts) = self.store().history(record.id)?;
+        Ok(views::steps(&record, &workflow, steps, &attempts))
     }
 
     /// One step, by name or UUID.

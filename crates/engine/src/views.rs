@@ -81,11 +81,9 @@ pub(crate) fn task(record: &TaskRecord, workflow: &Workflow, failed_batches: Vec
         execution_status: execution_status(&record.task),
         health_status,
         recommended_action,
-        completion_percentage: if counts.total == 0 {
-            100.0
-        } else {
-            f64::from(counts.complete * 10_000 / counts.total) / 100.0
-        },
+        completion_percentage: (counts.complete * 10_000)
+            .checked_div(counts.total)
+            .map_or(100.0, |share| f64::from(share) / 100.0),
         steps: counts,
         context: json_text(record.context.clone()),
         initiator: text("initiator").unwrap_or_default(),

@@ -69,6 +69,9 @@ pub trait Store: Send + Sync + 'static {
     /// Attempts of a task, by step and time.
     fn attempts(&self, task: i64) -> Result<Vec<AttemptRecord>, Error>;
 
+    /// Steps and attempts of a task as they were at one moment.
+    fn history(&self, task: i64) -> Result<(Vec<StepRecord>, Vec<AttemptRecord>), Error>;
+
     /// Recorded results of some steps, in the order asked; `None` where there is none.
     fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error>;
 

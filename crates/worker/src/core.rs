@@ -430,16 +430,19 @@ impl WorkerCore {
         self.cut(job, &message);
     }
 
-    /// Stops taking steps, waits for running handlers, then hands back what is left. True if all ended in time.
-    pub fn drain(&self, timeout: Option<Duration>) -> bool {
+    /// Stops taking steps; what no handler has seen yet goes back at once.
+    pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.session.stop_claiming();
         self.signals.lock().push_back(Signal::Drain);
-        // What no handler has seen yet goes back at once.
         for given in self.session.try_take_many(usize::MAX) {
             self.engine.report(&self.session, &given.claimed, Report::Release { delay_ms: 0 });
         }
-        let deadline = Instant::now() + timeout.unwrap_or(Duration::from_millis(self.config.drain_timeout_ms));
+    }
+
+    /// Waits until no handler runs, at most `timeout`; whether none does.
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut running = self.running.lock();
         while running.values().any(|j| !j.is_cancelled()) {
             if self.idle.wait_until(&mut running, deadline).timed_out() {
@@ -447,6 +450,13 @@ impl WorkerCore {
             }
         }
         true
+    }
+
+    /// Stops taking steps and waits for running handlers; [`WorkerCore::close`] then hands back what is left.
+    /// True if all ended in time.
+    pub fn drain(&self, timeout: Option<Duration>) -> bool {
+        self.begin_drain();
+        self.wait_idle(timeout.unwrap_or(Duration::from_millis(self.config.drain_timeout_ms)))
     }
 
     /// Ends the worker; whatever it still holds is queued again at once. Idempotent.

@@ -231,7 +231,23 @@ impl NativeWorker {
     #[pyo3(signature = (timeout_ms=None))]
     fn drain(&self, py: Python<'_>, timeout_ms: Option<u64>) -> PyResult<bool> {
         let core = self.running(py)?;
-        released(py, || Ok(core.drain(timeout_ms.map(Duration::from_millis))))
+        let timeout = Duration::from_millis(timeout_ms.unwrap_or(core.config().drain_timeout_ms));
+        let deadline = Instant::now() + timeout;
+        released(py, || {
+            core.begin_drain();
+            Ok(())
+        })?;
+        // In slices, so that a second signal is heard.
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if py.detach(|| core.wait_idle(left.min(SLICE))) {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
+            py.check_signals()?;
+        }
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

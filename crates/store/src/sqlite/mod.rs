@@ -348,6 +348,15 @@ impl Store for Sqlite {
         self.read(|conn| read::attempts(conn, task))
     }
 
+    fn history(&self, task: i64) -> Result<(Vec<StepRecord>, Vec<AttemptRecord>), Error> {
+        self.read(|conn| {
+            let moment = conn.unchecked_transaction()?;
+            let both = (read::steps(&moment, task)?, read::attempts(&moment, task)?);
+            moment.commit()?;
+            Ok(both)
+        })
+    }
+
     fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error> {
         self.read(|conn| {
             let mut statement = conn.prepare_cached(query!("step_result"))?;
