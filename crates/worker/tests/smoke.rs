@@ -1,3 +1,4 @@
+#![allow(missing_docs, clippy::unwrap_used)]
 use serde_json::{Value, json};
 use std::time::Duration;
 use tasker_wire::{TaskRequest, json_of};
