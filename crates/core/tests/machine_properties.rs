@@ -145,7 +145,7 @@ fn happen(world: &mut World, kind: u8, choice: u16, detail: u16, tape: &mut Tape
         }
         (24..=27, Some(no)) => {
             let outcome = Outcome::Failure {
-                retryable: detail % 4 > 0,
+                retryable: !detail.is_multiple_of(4),
                 retry_after_ms: (detail % 5 == 4).then(|| i64::from(detail)),
                 timed_out: detail % 3 == 2,
             };

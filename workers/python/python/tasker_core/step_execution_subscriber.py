@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
+import os
 import threading
 import time
 import traceback
@@ -26,6 +26,7 @@ FRAMES_MAX = 50
 MESSAGE_MAX = 10_000
 
 _Invoke = Callable[[StepContext], Any]
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class _Loop:
@@ -237,10 +238,9 @@ def _dump_or_note(value: Any) -> bytes:
 
 
 def _frames(error: BaseException) -> list[str]:
-    """The way to the error, last call last, without the SDK's own frames at its start."""
+    """The way to the error, last call last, without the SDK's own frames."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = sys.modules[__name__].__file__
-    shown = [f for f in frames if f.filename != ours] or list(frames)
+    shown = [f for f in frames if not f.filename.startswith(_PACKAGE)] or list(frames)
     return [f"{f.filename}:{f.lineno} in {f.name}" for f in shown[-FRAMES_MAX:]]
 
 
