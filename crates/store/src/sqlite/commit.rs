@@ -337,7 +337,8 @@ impl Work<'_> {
             Event::Operator(machine::Action::CompleteStep { no, result }) => Some((no, result)),
             _ => None,
         };
-        self.write_changes(id, &changes, &hood)?;
+        let ended = step.map(|s| (s.no, s.fence));
+        self.write_changes(id, &changes, &hood, ended)?;
         self.write_steps(id, &workflow, priority, &hood, result, matches!(event, Event::Finish { .. }))?;
         self.write_task(id, &before, &hood.task, ended_at)?;
         for (no, fence, worker) in &changes.cut_short {
@@ -422,7 +423,13 @@ impl Work<'_> {
     }
 
     /// Everything but control rows: inputs, cleared and removed steps, dead letters, attempts that were cut short.
-    fn write_changes(&mut self, task: i64, changes: &Changes, hood: &Neighbourhood) -> Result<()> {
+    fn write_changes(
+        &mut self,
+        task: i64,
+        changes: &Changes,
+        hood: &Neighbourhood,
+        ended: Option<(u16, u32)>,
+    ) -> Result<()> {
         for (no, inputs) in &changes.inputs {
             self.run(query!("inputs_insert"), params![step_id(task, *no), inputs.to_string()])?;
         }
@@ -443,36 +450,31 @@ impl Work<'_> {
                 self.run(sql, params![id])?;
             }
         }
-        if changes.attempt_end.is_none() {
-            // An operator or the sweep ended running attempts: their history ends here too.
-            for (no, fence, worker) in &changes.cut_short {
-                let started_at =
-                    hood.rows().iter().find(|r| r.step.no == *no).map_or(self.batch.now, |r| r.step.started_at);
-                let shown = hood
-                    .rows()
-                    .iter()
-                    .find(|r| r.step.no == *no)
-                    .and_then(|r| r.before)
-                    .map_or(0, |s| s.attempts_shown());
-                self.run(
-                    query!("attempt_insert"),
-                    params![
-                        step_id(task, *no),
-                        fence,
-                        0,
-                        shown + 1,
-                        AttemptEnd::Cancelled.code(),
-                        worker,
-                        started_at,
-                        self.batch.now,
-                        None::<i64>,
-                        None::<i64>,
-                        None::<String>,
-                        None::<String>,
-                        None::<String>
-                    ],
-                )?;
+        // The event's own attempt, if it ended one, has its row already; the others' history ends here.
+        for (no, fence, worker) in &changes.cut_short {
+            let row = hood.rows().iter().find(|r| r.step.no == *no);
+            let before = row.and_then(|r| r.before);
+            if changes.attempt_end.is_some() && ended == Some((*no, *fence)) {
+                continue;
             }
+            self.run(
+                query!("attempt_insert"),
+                params![
+                    step_id(task, *no),
+                    fence,
+                    0,
+                    before.map_or(0, |s| s.attempts_shown()) + 1,
+                    AttemptEnd::Cancelled.code(),
+                    worker,
+                    row.map_or(self.batch.now, |r| r.step.started_at),
+                    self.batch.now,
+                    None::<i64>,
+                    None::<i64>,
+                    None::<String>,
+                    None::<String>,
+                    None::<String>
+                ],
+            )?;
         }
         if let Some(reason) = changes.dead_letter {
             self.run(query!("dead_letter_open"), params![task, reason.code(), self.batch.now])?;

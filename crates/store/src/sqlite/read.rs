@@ -40,7 +40,7 @@ pub(super) fn tasks(conn: &Connection, filter: &TaskFilter) -> rusqlite::Result<
     }
     if let Some(q) = &filter.q {
         let q = q.replace('-', "").to_lowercase();
-        add("(lower(replace(p.name, '-', '')) LIKE '%' || ? || '%' OR lower(hex(t.uuid)) LIKE ? || '%')", Box::new(q));
+        add("(instr(lower(replace(p.name, '-', '')), ?) > 0 OR instr(lower(hex(t.uuid)), ?) = 1)", Box::new(q));
     }
     match filter.status.as_deref() {
         None => {}
