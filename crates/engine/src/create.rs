@@ -180,7 +180,7 @@ fn check_fields(request: &TaskRequest) -> Result<(), Error> {
         Err(Error::new(Kind::Invalid, "invalid_request", format!("`{field}` {why}"))
             .details(json!([{"pointer": format!("/{field}"), "message": why}])))
     };
-    if request.priority.abs() > PRIORITY_MAX {
+    if request.priority.unsigned_abs() > PRIORITY_MAX.unsigned_abs() {
         return invalid(
             "priority",
             format!("is {}; it must lie between -{PRIORITY_MAX} and {PRIORITY_MAX}", request.priority),

@@ -391,4 +391,5 @@ def test_bench_checks_and_prints_every_figure(tmp_path: Path) -> None:
         figures = json.loads(done.stdout)
         assert figures["steps"] == steps
         assert figures["checked"] == 60
+        assert figures["warm_up"] == 20
         assert figures["p50_ms"] > 0 and figures["steps_per_second"] > 0

@@ -24,6 +24,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     bench.add_argument("--workload", default="linear-4")
     bench.add_argument("--tasks", type=int, default=2000)
     bench.add_argument("--slots", type=int, default=64)
+    bench.add_argument("--warm-up", type=int, default=20, help="tasks run before measuring")
     bench.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     return _worker(given) if given.command == "worker" else _bench(given)
@@ -55,7 +56,8 @@ def _worker(given: argparse.Namespace) -> int:
 def _bench(given: argparse.Namespace) -> int:
     from tasker_core import bench
 
-    bench.print_figures(bench.run(given.workload, given.tasks, given.url, given.slots), given.json)
+    figures = bench.run(given.workload, given.tasks, given.url, given.slots, given.warm_up)
+    bench.print_figures(figures, given.json)
     return 0
 
 

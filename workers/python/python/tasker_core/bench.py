@@ -15,7 +15,6 @@ from tasker_core.worker import Worker, WorkerConfig
 __all__ = ["run"]
 
 SINGLE_MAX = 200
-WARM_UP = 20
 BULK = 100
 
 
@@ -127,7 +126,7 @@ def _workload(name: str) -> tuple[str, int, str, Callable[[int], float]]:
     return template, len(steps), steps[-1][0], answer
 
 
-def run(workload: str, tasks: int, url: str, slots: int) -> dict[str, Any]:
+def run(workload: str, tasks: int, url: str, slots: int, warm_up: int) -> dict[str, Any]:
     """Measures; raises if any result is wrong."""
     template, steps, last, answer = _workload(workload)
     registry = HandlerRegistry()
@@ -137,7 +136,7 @@ def run(workload: str, tasks: int, url: str, slots: int) -> dict[str, Any]:
     with Worker.start(config=config, url=url, templates=[template], registry=registry) as worker:
         client = worker.client()
         durability = worker.status()["durability"]
-        times = _one_by_one(client, min(SINGLE_MAX, tasks), last, answer)
+        times = _one_by_one(client, min(SINGLE_MAX, tasks), warm_up, last, answer)
         inputs = [2 * (i % 1000) for i in range(tasks)]
         start = time.perf_counter()
         uuids: list[str] = []
@@ -160,6 +159,7 @@ def run(workload: str, tasks: int, url: str, slots: int) -> dict[str, Any]:
         "tasks": tasks,
         "steps": tasks * steps,
         "slots": slots,
+        "warm_up": warm_up,
         "p50_ms": at(0.5),
         "p95_ms": at(0.95),
         "p99_ms": at(0.99),
@@ -167,7 +167,7 @@ def run(workload: str, tasks: int, url: str, slots: int) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "durability": durability,
-        "checked": tasks + len(times) + min(WARM_UP, len(times)),
+        "checked": tasks + len(times) + warm_up,
     }
 
 
@@ -175,14 +175,17 @@ def _request(n: int) -> dict[str, Any]:
     return {"name": "bench", "namespace": "bench", "context": {"n": n}}
 
 
-def _one_by_one(client: TaskerClient, count: int, last: str, answer: Callable[[int], float]) -> list[float]:
+def _one_by_one(
+    client: TaskerClient, count: int, warm_up: int, last: str, answer: Callable[[int], float]
+) -> list[float]:
     times: list[float] = []
-    for i in range(count + min(WARM_UP, count)):
+    for i in range(count + warm_up):
+        n = 2 * (i % 1000)
         start = time.perf_counter()
-        uuid = client.create_tasks([_request(2 * i)])[0]["task_uuid"]
+        uuid = client.create_tasks([_request(n)])[0]["task_uuid"]
         client.wait(uuid, 600)
         times.append((time.perf_counter() - start) * 1e3)
-        _check(client, uuid, last, answer(2 * i))
+        _check(client, uuid, last, answer(n))
     return times[-count:]
 
 
