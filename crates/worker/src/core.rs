@@ -287,14 +287,22 @@ impl WorkerCore {
     ///
     /// A report after the budget ran out is still sent, and kept in the history as rejected.
     pub fn finish(&self, job: &Arc<Job>, report: Report) -> bool {
-        if job.finished.swap(true, Ordering::AcqRel) {
+        if !self.end(job) {
             return false;
         }
         match &report {
             Report::Failure(_) => self.failed.fetch_add(1, Ordering::Relaxed),
             _ => self.completed.fetch_add(1, Ordering::Relaxed),
         };
-        let report = checked(report);
+        self.engine.report(&self.session, job.claimed(), checked(report));
+        true
+    }
+
+    /// The job is over, reported or not; `false` if it was before.
+    pub(crate) fn end(&self, job: &Arc<Job>) -> bool {
+        if job.finished.swap(true, Ordering::AcqRel) {
+            return false;
+        }
         {
             let mut running = self.running.lock();
             running.remove(&job.key());
@@ -307,7 +315,6 @@ impl WorkerCore {
         } else {
             self.session.free_slots(1);
         }
-        self.engine.report(&self.session, job.claimed(), report);
         true
     }
 
@@ -464,10 +471,11 @@ impl WorkerCore {
         if self.is_foreign() || self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        // First the leases: a handler that ends because it was told to must not count as a failed attempt.
+        self.engine.detach(&self.session);
         for job in self.running.lock().values() {
             job.cancel();
         }
-        self.engine.detach(&self.session);
         let tick = self.tick.lock().take();
         if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id())
             && tick.join().is_err()

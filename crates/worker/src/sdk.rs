@@ -396,8 +396,11 @@ async fn run(core: Arc<WorkerCore>, handler: Arc<dyn StepHandler>, job: Arc<Job>
     let call = CatchPanic(AssertUnwindSafe(handler.call(&context)));
     let outcome = tokio::select! {
         outcome = call => outcome,
-        // The future is dropped: a cancelled Rust handler stops at its next await.
-        () = job.cancelled() => Err(StepError::retryable("the attempt was cancelled")),
+        // The future is dropped: a cancelled handler stops at its next await, and has nothing to say.
+        () = job.cancelled() => {
+            core.end(&job);
+            return;
+        }
     };
     let execution_us = started.elapsed().as_micros() as i64;
     core.finish(&job, report(outcome, execution_us));

@@ -88,9 +88,7 @@ fn a_long_wait_ends_when_its_time_has_come() {
         .start_on(engine.clone())
         .unwrap();
     let task = create(&engine, "one", json!({}));
-    eventually("the retry is waited for", || {
-        (engine.task(task).unwrap().status == "waiting_for_retry").then_some(())
-    });
+    eventually("the retry is waited for", || (engine.task(task).unwrap().status == "waiting_for_retry").then_some(()));
     assert!(engine.step(task, "a").unwrap().next_retry_at.is_some());
     engine.advance_clock(3_600_000);
     assert_eq!(wait(&engine, task).status, "complete");
@@ -132,7 +130,8 @@ fn errors_carry_everything_through() {
 
 #[test]
 fn http_answers_are_classified_by_status() {
-    for (status, attempts) in [(408, 2), (425, 2), (429, 2), (500, 2), (503, 2), (404, 1), (422, 1), (501, 1), (505, 1)] {
+    for (status, attempts) in [(408, 2), (425, 2), (429, 2), (500, 2), (503, 2), (404, 1), (422, 1), (501, 1), (505, 1)]
+    {
         let engine = engine();
         let _worker = worker(&one("retry: {max_attempts: 2, backoff: none}"))
             .handler("a", move |_| async move { Err(StepError::http(status, "no")) })
@@ -322,7 +321,10 @@ fn cancelling_a_task_tells_its_running_handlers() {
     });
     assert_eq!((step.status, outcomes(&step)), ("cancelled", vec!["cancelled", "rejected"]));
     let audit = engine.audit(task).unwrap();
-    assert_eq!((audit[0].action.as_str(), audit[0].actor.as_str(), audit[0].reason.as_str()), ("cancel", "ann", "no longer wanted"));
+    assert_eq!(
+        (audit[0].action.as_str(), audit[0].actor.as_str(), audit[0].reason.as_str()),
+        ("cancel", "ann", "no longer wanted")
+    );
 }
 
 #[test]

@@ -112,9 +112,10 @@ steps:
             StepOutcome::success(c.dependency::<f64>("start")? * 2.0)
         }
     })
-    .handler("end", |c| async move {
-        StepOutcome::success((c.dependency::<f64>("b")? + c.dependency::<f64>("c")?) / 2.0)
-    })
+    .handler(
+        "end",
+        |c| async move { StepOutcome::success((c.dependency::<f64>("b")? + c.dependency::<f64>("c")?) / 2.0) },
+    )
     .start_on(engine.clone())
     .unwrap();
     for (n, expected) in [(6, "66.5"), (4, "36.5"), (10, "162.5")] {
@@ -369,35 +370,6 @@ fn one_template_name_in_two_namespaces_is_two_templates() {
     let second = engine.create(&[request]).pop().unwrap().unwrap().task_uuid;
     wait(&engine, second);
     assert_eq!((result(&engine, first, "a"), result(&engine, second, "a")), (json!("test"), json!("other")));
-}
-
-#[test]
-fn a_reset_keeps_what_another_decision_named() {
-    let engine = engine();
-    let _worker = worker(
-        "
-name: both
-namespace_name: test
-steps:
-  - {name: start, handler: name}
-  - {name: first, type: decision, handler: first, depends_on: [start]}
-  - {name: second, type: decision, handler: second, depends_on: [start]}
-  - {name: report, handler: name, depends_on: [first, second]}
-",
-    )
-    .handler("name", name)
-    .handler("first", |_| async {
-        ok(json!({"decision_point_outcome": {"type": "create_steps", "step_names": ["report"]}}))
-    })
-    .handler("second", |_| async { ok(json!({"decision_point_outcome": {"type": "no_branches"}})) })
-    .start_on(engine.clone())
-    .unwrap();
-    let (task, _) = run(&engine, "both", json!({}));
-    assert_eq!(names(&engine, task), ["start", "first", "second", "report"]);
-    let no = engine.step_number(task, "second").unwrap();
-    engine.act(task, Order::Reset(no), "ann", "again").unwrap();
-    assert_eq!(wait(&engine, task).status, "complete");
-    assert_eq!(names(&engine, task), ["start", "first", "second", "report"]);
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
         tries < (BUSY_WAIT.as_millis() / 5) as i32
     }))?;
     conn.set_prepared_statement_cache_capacity(128);
-    conn.pragma_update(None, "journal_mode", "WAL")?;
+    into_wal(&conn)?;
     conn.pragma_update(None, "synchronous", if in_memory { "OFF" } else { "FULL" })?;
     conn.pragma_update(None, "cache_size", -32_768)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
@@ -170,6 +170,22 @@ fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "wal_autocheckpoint", 8_000)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(conn)
+}
+
+/// The change of mode does not ask the busy handler when two connections to a new file want it at once.
+fn into_wal(conn: &Connection) -> rusqlite::Result<()> {
+    let deadline = std::time::Instant::now() + BUSY_WAIT;
+    loop {
+        match conn.pragma_update(None, "journal_mode", "WAL") {
+            Err(e)
+                if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+                    && std::time::Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
 }
 
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {

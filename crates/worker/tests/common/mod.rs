@@ -75,7 +75,7 @@ pub(crate) fn outcomes(step: &StepView) -> Vec<&'static str> {
 /// Milliseconds from the end of an attempt to the time its successor is due.
 pub(crate) fn wait_ms(attempt: &AttemptView) -> i64 {
     let of_day = |time: &str| -> i64 {
-        let part = |range| time[range].parse::<i64>().unwrap();
+        let part = |range: std::ops::Range<usize>| time[range].parse::<i64>().unwrap();
         ((part(11..13) * 60 + part(14..16)) * 60 + part(17..19)) * 1_000 + part(20..23)
     };
     let (ended, due) = (attempt.completed_at.as_ref().unwrap(), attempt.next_retry_at.as_ref().unwrap());

@@ -1,0 +1,193 @@
+//! Workers that stop, die or fall silent while they hold a step.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use common::{
+    Other, create, engine, eventually, healthy, hear, name, ok, options, outcomes, register, result, say, wait, worker,
+};
+use serde_json::json;
+use tasker_engine::Engine;
+use tasker_worker::{StepContext, Worker};
+
+const ONE: &str = "name: one\nnamespace_name: test\nsteps: [{name: a, handler: a, retry: {max_attempts: 1}}]";
+
+#[test]
+fn a_lost_lease_hands_the_step_on_and_tells_the_silent_handler() {
+    let engine = engine();
+    let (say, hears) = channel();
+    let _worker = worker(ONE)
+        .handler("a", move |c: StepContext| {
+            let say = say.clone();
+            async move {
+                if c.job().claimed().fence > 1 {
+                    return ok(json!("second"));
+                }
+                say.send("started").unwrap();
+                while !c.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                say.send("told").unwrap();
+                ok(json!("late"))
+            }
+        })
+        .start_on(engine.clone())
+        .unwrap();
+    let task = create(&engine, "one", json!({}));
+    assert_eq!(hear(&hears), "started");
+    engine.advance_clock(3_600_000);
+    assert_eq!(wait(&engine, task).status, "complete");
+    assert_eq!(hear(&hears), "told");
+    let step = eventually("the late result is kept", || {
+        let step = engine.step(task, "a").unwrap();
+        (step.history.len() == 3).then_some(step)
+    });
+    assert_eq!((step.attempts, step.crashes), (2, 1));
+    let mut ends = outcomes(&step);
+    ends.sort_unstable();
+    assert_eq!(ends, ["completed", "lease_expired", "rejected"]);
+    assert_eq!(result(&engine, task, "a"), json!("second"));
+    healthy(&engine);
+}
+
+#[test]
+fn a_worker_that_drains_finishes_what_runs_and_takes_nothing_new() {
+    let engine = engine();
+    let (say, hears) = channel();
+    let (open, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = Arc::new(Mutex::new(Some(gate)));
+    let first = worker(ONE)
+        .handler("a", move |_| {
+            let (say, gate) = (say.clone(), gate.lock().unwrap().take());
+            async move {
+                say.send(()).unwrap();
+                gate.expect("one step only").await.unwrap();
+                ok(json!("done"))
+            }
+        })
+        .configure(|c| c.max_concurrent_handlers = 1)
+        .start_on(engine.clone())
+        .unwrap();
+    let running = create(&engine, "one", json!({}));
+    hear(&hears);
+    let core = first.core().clone();
+    let stop = std::thread::spawn(move || first.stop());
+    eventually("the worker drains", || (core.status()["draining"] == json!(true)).then_some(()));
+    let waiting = create(&engine, "one", json!({}));
+    open.send(()).unwrap();
+    assert!(stop.join().unwrap(), "every handler ended in time");
+    let step = engine.step(running, "a").unwrap();
+    assert_eq!((step.status, outcomes(&step)), ("complete", vec!["completed"]));
+    assert_eq!(engine.step(waiting, "a").unwrap().status, "enqueued");
+    let _second = worker(ONE).handler("a", name).start_on(engine.clone()).unwrap();
+    assert_eq!(wait(&engine, waiting).status, "complete");
+}
+
+#[test]
+fn what_a_drain_cannot_wait_for_goes_to_another_worker_uncounted() {
+    let engine = engine();
+    let (say, hears) = channel();
+    let first = worker(ONE)
+        .handler("a", move |_| {
+            let say = say.clone();
+            async move {
+                say.send(()).unwrap();
+                std::future::pending().await
+            }
+        })
+        .start_on(engine.clone())
+        .unwrap();
+    let task = create(&engine, "one", json!({}));
+    hear(&hears);
+    assert!(!first.core().drain(Some(Duration::ZERO)), "it still runs");
+    first.core().close();
+    let step = engine.step(task, "a").unwrap();
+    assert_eq!((step.status, step.attempts, outcomes(&step)[0]), ("enqueued", 0, "released"));
+    let _second = worker(ONE).handler("a", name).start_on(engine.clone()).unwrap();
+    assert_eq!(wait(&engine, task).status, "complete");
+    let step = engine.step(task, "a").unwrap();
+    let accepted: Vec<_> = step.history.iter().filter(|a| a.accepted).map(|a| a.outcome).collect();
+    assert_eq!((step.attempts, accepted), (1, vec!["released", "completed"]));
+    drop(first);
+}
+
+#[test]
+fn workers_start_and_stop_over_and_over_without_losing_a_step() {
+    let engine = engine();
+    register(&engine, ONE);
+    let tasks: Vec<_> = (0..200).map(|_| create(&engine, "one", json!({}))).collect();
+    for round in 0..20 {
+        let worker = worker(ONE).handler("a", name).start_on(engine.clone()).unwrap();
+        match round % 4 {
+            0 => drop(worker),
+            1 => assert!(worker.stop()),
+            2 => {
+                worker.core().close();
+                worker.core().close();
+                assert!(worker.core().is_closed());
+            }
+            _ => {
+                assert!(worker.core().drain(None));
+                assert!(worker.core().drain(None));
+            }
+        }
+    }
+    let _last = worker(ONE).handler("a", name).start_on(engine.clone()).unwrap();
+    for task in tasks {
+        assert_eq!(wait(&engine, task).status, "complete");
+        assert_eq!(engine.step(task, "a").unwrap().attempts, 1);
+    }
+    healthy(&engine);
+}
+
+const CHILD: &str = "TASKER_TEST_LEASE_CHILD";
+
+fn on_file(url: &str, id: &str) -> tasker_worker::WorkerBuilder {
+    let id = id.to_string();
+    Worker::builder(url).template("test.yaml", ONE).configure(|c| {
+        c.engine = options();
+        c.worker_id = Some(id);
+        c.lease_ms = 1_000;
+    })
+}
+
+/// The other process of the tests below; nothing by itself.
+#[test]
+fn child_that_never_ends_its_step() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    let _worker = on_file(&url, "child")
+        .handler("a", |_| async {
+            say("started");
+            std::future::pending().await
+        })
+        .start()
+        .unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_worker_killed_in_a_step_is_followed_by_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("tasker.db").display());
+    let engine = Engine::open(&url, options()).unwrap();
+    register(&engine, ONE);
+    let mut child = Other::start("child_that_never_ends_its_step", CHILD, &url);
+    let task = create(&engine, "one", json!({}));
+    assert_eq!(child.hear(), "started");
+    let _worker = on_file(&url, "parent").handler("a", name).start().unwrap();
+    child.kill();
+    assert_eq!(wait(&engine, task).status, "complete");
+    let step = engine.step(task, "a").unwrap();
+    assert_eq!((step.attempts, step.crashes), (2, 1));
+    let history: Vec<_> = step.history.iter().map(|a| (a.outcome, a.worker_id.as_deref().unwrap())).collect();
+    assert_eq!(history, [("lease_expired", "child"), ("completed", "parent")]);
+    assert_eq!(step.history.iter().filter(|a| a.outcome == "completed" && a.accepted).count(), 1);
+    healthy(&engine);
+}
