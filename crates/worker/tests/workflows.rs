@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use common::{create, engine, healthy, name, names, ok, register, result, run, text, wait, worker};
 use serde_json::{Value, json};
-use tasker_engine::Order;
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
 use tokio::sync::Barrier;
 

@@ -12,6 +12,9 @@ from conftest import Bench, one_step
 from pydantic import BaseModel
 from tasker_core import (
     ClientError,
+    EventBridge,
+    EventNames,
+    ExecutionResult,
     PermanentError,
     RateLimitError,
     StepContext,
@@ -407,23 +410,104 @@ def test_a_checkpoint_is_stored_and_resumed(bench: Bench) -> None:
 
 
 def test_timeout_is_retryable_and_the_late_result_is_rejected(bench: Bench) -> None:
-    late = threading.Event()
+    late, sent = threading.Event(), threading.Event()
 
     def body(context: StepContext) -> Any:
         if context.retry_count == 0:
             while not context.cancelled:
                 late.wait(0.005)
             return "too late"
+        # Not before the late result is on its way, so that both are in the history when the task ends.
+        assert sent.wait(20)
         return "in time"
 
     function(bench, "h", body)
-    task = bench.run(one_step(timeout_seconds=0.2, retry="{max_attempts: 2, backoff: none}"))
+    worker = bench.start(one_step(timeout_seconds=0.2, retry="{max_attempts: 3, backoff: none}"))
+    worker.event_bridge.subscribe(EventNames.STEP_COMPLETION_SENT, lambda result: sent.set())
+    task = bench.task()
     assert task["by_name"]["s"]["result"] == "in time"
-    worker = bench.client.list_task_steps(task["task_uuid"])[0]["history"]
-    assert worker[0]["outcome"] == "timed_out"
-    assert worker[0]["error"]["error_type"] == "timeout"
-    rejected = [a for a in worker if a["outcome"] == "rejected"]
+    history = bench.client.list_task_steps(task["task_uuid"])[0]["history"]
+    assert history[0]["outcome"] == "timed_out"
+    assert history[0]["error"]["error_type"] == "timeout"
+    rejected = [a for a in history if a["outcome"] == "rejected"]
     assert [a["rejected_result"] for a in rejected] == ["too late"]
+
+
+def test_an_async_handler_whose_attempt_was_cut_short_is_cancelled(bench: Bench) -> None:
+    ended = threading.Event()
+
+    class Wait(StepHandler):
+        async def call(self, context: StepContext) -> Any:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                ended.set()
+                raise
+
+    bench.registry.register("h", Wait)
+    task = bench.run(one_step(timeout_seconds=0.1, retry="{max_attempts: 1}"))
+    assert task["by_name"]["s"]["error"]["error_type"] == "timeout"
+    assert ended.wait(20)
+
+
+def test_a_hung_handler_does_not_keep_its_slot(bench: Bench) -> None:
+    hung, go = threading.Event(), threading.Event()
+
+    def body(context: StepContext) -> Any:
+        if context.retry_count == 0:
+            hung.set()
+            go.wait(60)
+        return context.retry_count
+
+    function(bench, "h", body)
+    task = bench.run(one_step(timeout_seconds=0.1, retry="{max_attempts: 2, backoff: none}"), max_concurrent_handlers=1)
+    assert hung.is_set() and task["by_name"]["s"]["result"] == 1
+    go.set()
+
+
+def test_threads_follow_the_work(bench: Bench) -> None:
+    # Quick handlers need few threads however many slots there are.
+    function(bench, "h", lambda c: 1)
+    worker = bench.start(one_step(), max_concurrent_handlers=100)
+    created = bench.client.create_tasks([{"name": "t"}] * 300)
+    for task in created:
+        bench.client.wait(task["task_uuid"], 30)
+    assert worker.poller.get_metrics()["threads"] < 20
+    # Handlers that wait for each other need as many as there are slots.
+    together = threading.Barrier(100, timeout=30)
+    function(bench, "h", lambda c: together.wait() >= 0)
+    for task in bench.client.create_tasks([{"name": "t"}] * 100):
+        assert bench.client.wait(task["task_uuid"], 30)["status"] == "complete"
+
+
+def test_the_bridge_of_the_process_hears_every_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = EventBridge()
+    monkeypatch.setattr(EventBridge, "_instance", everyone)
+    heard: list[Any] = []
+    everyone.subscribe(EventNames.STEP_COMPLETION_SENT, heard.append)
+    everyone.subscribe(EventNames.HANDLER_ERROR, lambda event, error: heard.append((event.step_name, str(error))))
+    everyone.subscribe(EventNames.HANDLER_REGISTERED, heard.append)
+    everyone.start()
+
+    def body(context: StepContext) -> Any:
+        raise PermanentError("no")
+
+    function(bench, "h", body)
+    bench.start(one_step())
+    bench.start(one_step())
+    bench.task()
+    everyone.stop()
+    assert heard[0] == "h"
+    assert [h.success for h in heard if isinstance(h, ExecutionResult)] == [False]
+    assert ("s", "no") in heard
+
+
+def test_a_handler_may_return_an_awaitable(bench: Bench) -> None:
+    async def later() -> Any:
+        return 5
+
+    function(bench, "h", lambda c: later())
+    assert bench.run(one_step())["by_name"]["s"]["result"] == 5
 
 
 def test_cancelling_a_task_tells_its_handler(bench: Bench) -> None:

@@ -5,35 +5,35 @@ With no worker running they raise ``RuntimeError``.
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Optional, cast
 
 from tasker_core.serialization import dump, load
 
-_lock = threading.Lock()
-_worker: Any = None
+_LIFECYCLE = (
+    "bootstrap_worker",
+    "get_worker_status",
+    "is_worker_running",
+    "stop_worker",
+    "transition_to_graceful_shutdown",
+)
 
 
-def set_current_worker(native: Any) -> None:
-    """Makes a worker the one these functions speak of."""
-    global _worker
-    with _lock:
-        _worker = native
+def __getattr__(name: str) -> Any:
+    if name in _LIFECYCLE:
+        from tasker_core import bootstrap
 
-
-def clear_current_worker(native: Any) -> None:
-    """Forgets a worker that stopped."""
-    global _worker
-    with _lock:
-        if _worker is native:
-            _worker = None
+        return getattr(bootstrap, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def current_worker() -> Any:
     """The running worker's core."""
-    if _worker is None:
+    from tasker_core.worker import Worker
+
+    worker = Worker.current()
+    if worker is None:
         raise RuntimeError("no worker is running in this process; start one with Worker.start() or bootstrap_worker()")
-    return _worker
+    return worker.native
 
 
 def get_version() -> str:
@@ -200,9 +200,11 @@ def client_get_task(task_uuid: str) -> dict[str, Any]:
     return cast("dict[str, Any]", _client().get_task(task_uuid))
 
 
-def client_list_tasks(**filters: Any) -> dict[str, Any]:
+def client_list_tasks(
+    limit: int = 50, offset: int = 0, namespace: Optional[str] = None, status: Optional[str] = None
+) -> dict[str, Any]:
     """A page of tasks."""
-    return cast("dict[str, Any]", _client().list_tasks(**filters))
+    return cast("dict[str, Any]", _client().list_tasks(limit, offset, namespace, status))
 
 
 def client_cancel_task(task_uuid: str) -> dict[str, Any]:

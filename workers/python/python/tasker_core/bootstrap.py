@@ -1,12 +1,16 @@
-"""One worker a process, by plain functions."""
+"""The worker of a process by plain functions.
+
+They start the core without taking steps: take them with ``poll_step_events``, or put an ``EventPoller``, an
+``EventBridge`` and a ``StepExecutionSubscriber`` together. ``Worker.start`` does all of that at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from tasker_core.errors import WorkerNotInitializedError
-from tasker_core.worker import Worker, WorkerConfig, require_none_running
+from tasker_core.errors import WorkerAlreadyRunningError, WorkerNotInitializedError
+from tasker_core.worker import Worker, WorkerConfig
 
 __all__ = [
     "BootstrapConfig",
@@ -17,8 +21,6 @@ __all__ = [
     "stop_worker",
     "transition_to_graceful_shutdown",
 ]
-
-_worker: Optional[Worker] = None
 
 
 @dataclass
@@ -46,34 +48,34 @@ class BootstrapResult:
 
 
 def bootstrap_worker(config: Optional[BootstrapConfig] = None) -> BootstrapResult:
-    """Starts the worker of this process.
+    """Starts the worker of this process; taking steps is yours to do.
 
     Raises:
         WorkerAlreadyRunningError: one is running.
         WorkerBootstrapError: it cannot start.
     """
-    global _worker
-    require_none_running()
+    if is_worker_running():
+        raise WorkerAlreadyRunningError("a worker is already running in this process; stop it first")
     config = config or BootstrapConfig()
     if config.log_level:
         from tasker_core.logging import set_level
 
         set_level(config.log_level)
-    _worker = Worker.start(
+    worker = Worker.start(
         config.handler_packages,
         WorkerConfig(worker_id=config.worker_id),
         url=config.url,
         namespaces=[config.namespace],
         templates=config.templates,
+        poll=False,
     )
-    return BootstrapResult(True, _worker.worker_id, "running", _worker.url, list(_worker.info["namespaces"]))
+    return BootstrapResult(True, worker.worker_id, "running", worker.url, list(worker.info["namespaces"]))
 
 
 def stop_worker(timeout: Optional[float] = None) -> str:
     """Stops the worker of this process; ``stopped``, or ``not_running``."""
-    global _worker
-    worker, _worker = _worker, None
-    if worker is None or not worker.is_running:
+    worker = _running()
+    if worker is None:
         return "not_running"
     worker.stop(timeout)
     return "stopped"
@@ -81,14 +83,13 @@ def stop_worker(timeout: Optional[float] = None) -> str:
 
 def get_worker_status() -> dict[str, Any]:
     """The worker's numbers; ``{"running": False}`` without one."""
-    if _worker is None or not _worker.is_running:
-        return {"running": False}
-    return _worker.status()
+    worker = _running()
+    return {"running": False} if worker is None else worker.status()
 
 
 def is_worker_running() -> bool:
-    """Whether this process runs a worker started by ``bootstrap_worker``."""
-    return _worker is not None and _worker.is_running
+    """Whether this process runs a worker."""
+    return _running() is not None
 
 
 def transition_to_graceful_shutdown() -> str:
@@ -97,6 +98,11 @@ def transition_to_graceful_shutdown() -> str:
     Raises:
         WorkerNotInitializedError: no worker is running.
     """
-    if _worker is None or not _worker.is_running:
+    if not is_worker_running():
         raise WorkerNotInitializedError("no worker is running in this process; call bootstrap_worker() first")
     return stop_worker()
+
+
+def _running() -> Optional[Worker]:
+    worker = Worker.current()
+    return worker if worker is not None and worker.is_running else None

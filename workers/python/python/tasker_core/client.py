@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Optional, Union
+import time
+from typing import Any, Optional
 
 from tasker_core.serialization import dump, load
 
 __all__ = ["ClientError", "TaskerClient"]
+
+#: Longest wait without a look at signals, seconds.
+WAIT_SLICE = 0.25
 
 
 class ClientError(RuntimeError):
@@ -55,9 +59,8 @@ class TaskerClient:
 
         try:
             with self._lock:
-                if self._native is None:
-                    self._native = _native.NativeClient(self.url)
-            return load(self._native.call(op, dump(args, "request")))
+                native = self._native = self._native or _native.NativeClient(self.url)
+            return load(native.call(op, dump(args, "request")))
         except _native.TaskerNativeError as error:
             details = getattr(error, "details", None)
             raise ClientError(
@@ -66,19 +69,6 @@ class TaskerClient:
                 getattr(error, "hint", None),
                 None if details is None else load(details),
             ) from None
-
-    def _request(
-        self, name: str, namespace: str, context: Optional[dict[str, Any]], options: dict[str, Any]
-    ) -> dict[str, Any]:
-        request = {
-            "name": name,
-            "namespace": namespace,
-            "context": context or {},
-            "initiator": self.initiator,
-            "source_system": self.source_system,
-        }
-        request.update({k: v for k, v in options.items() if v is not None})
-        return request
 
     def create_task(
         self, name: str, namespace: str = "default", context: Optional[dict[str, Any]] = None, **options: Any
@@ -91,7 +81,8 @@ class TaskerClient:
         Raises:
             ClientError: no such template, a context that violates its schema, a conflict.
         """
-        created = self.create_tasks([self._request(name, namespace, context, options)])[0]
+        given = {k: v for k, v in options.items() if v is not None}
+        created = self.create_tasks([{"name": name, "namespace": namespace, "context": context or {}, **given}])[0]
         return self.get_task(created["task_uuid"])
 
     def create_tasks(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -159,9 +150,8 @@ class TaskerClient:
 
     def get_step_audit_history(self, task_uuid: str, step: str) -> list[dict[str, Any]]:
         """The attempts of a step, oldest first."""
-        attempts: list[dict[str, Any]] = self._call("get_step_audit_history", {"task_uuid": task_uuid, "step": step})[
-            "attempts"
-        ]
+        answer = self._call("get_step_audit_history", {"task_uuid": task_uuid, "step": step})
+        attempts: list[dict[str, Any]] = answer["attempts"]
         return attempts
 
     def get_audit(self, task_uuid: str) -> list[dict[str, Any]]:
@@ -185,14 +175,21 @@ class TaskerClient:
         Raises:
             TimeoutError: it did neither within ``timeout`` seconds.
         """
-        try:
-            args: dict[str, Union[str, int]] = {"task_uuid": task_uuid, "timeout_ms": int(timeout * 1000)}
-            task: dict[str, Any] = self._call("wait", args)
-            return task
-        except ClientError as error:
-            if error.code == "timeout":
-                raise TimeoutError(str(error)) from None
-            raise
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                # In slices, so that Ctrl-C is heard between them.
+                args = {"task_uuid": task_uuid, "timeout_ms": int(min(left, WAIT_SLICE) * 1000)}
+                task: dict[str, Any] = self._call("wait", args)
+                return task
+            except ClientError as error:
+                if error.code != "timeout":
+                    raise
+                if left <= WAIT_SLICE:
+                    raise TimeoutError(
+                        f"task {task_uuid} has not ended within {timeout} seconds; does a worker run?"
+                    ) from None
 
     def close(self) -> None:
         """Lets the engine go."""

@@ -8,16 +8,20 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
+from tasker_core.errors import ConfigurationError
 from tasker_core.registry import HandlerRegistry
 
 __all__ = ["HandlerDiscovery", "TemplateParser", "TemplatePath", "find_templates", "import_handlers"]
 
 #: Files that mark the root of a project.
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", "Cargo.toml", "Gemfile", "package.json")
+
+_OURS = os.path.dirname(os.path.abspath(__file__))
+_LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
 
 
 class TemplatePath:
@@ -75,7 +79,6 @@ class TemplateParser:
     @staticmethod
     def _summary(path: Union[str, Path]) -> dict[str, Any]:
         from tasker_core._native import validate_template
-        from tasker_core.errors import ConfigurationError
         from tasker_core.serialization import load
 
         checked = load(validate_template(Path(path).read_text(encoding="utf-8"), str(path)))
@@ -116,8 +119,7 @@ class HandlerDiscovery:
 def find_templates(given: Optional[Sequence[Union[str, Path]]]) -> list[dict[str, str]]:
     """``{path, source}`` of every template: of files, folders and YAML texts given, else of the found folder."""
     if given is None:
-        files = TemplatePath.discover_template_files()
-        return [{"path": str(f), "source": f.read_text(encoding="utf-8")} for f in files]
+        return [_template(f) for f in TemplatePath.discover_template_files()]
     found = []
     for number, item in enumerate(given):
         if isinstance(item, str) and "\n" in item:
@@ -125,59 +127,98 @@ def find_templates(given: Optional[Sequence[Union[str, Path]]]) -> list[dict[str
             continue
         path = Path(item)
         files = TemplatePath.discover_template_files(path) if path.is_dir() else [path]
-        found.extend({"path": str(f), "source": f.read_text(encoding="utf-8")} for f in files)
+        found.extend(_template(f) for f in files)
     return found
+
+
+def _template(file: Path) -> dict[str, str]:
+    try:
+        return {"path": str(file), "source": file.read_text(encoding="utf-8")}
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file} is not UTF-8 text: {error}") from None
 
 
 def import_handlers(registry: HandlerRegistry, packages: Optional[Sequence[str]]) -> list[str]:
     """Imports packages, modules and folders and registers their handlers; what went wrong, as sentences."""
     problems: list[str] = []
+
+    def wrong(name: str, error: BaseException) -> None:
+        problems.append(_say(name, error))
+
     wanted = [str(p) for p in packages or []]
     wanted += [p for p in os.environ.get("PYTHON_HANDLER_PATH", "").split(os.pathsep) if p]
     for item in wanted:
         path = Path(item)
         if path.is_dir() or path.suffix == ".py":
-            _import_files(registry, path, problems)
-            continue
-        try:
-            registry.discover_handlers(item)
-        except Exception as error:
-            problems.append(_say(f"package {item}", error))
+            for name, file in _modules(path, wrong):
+                try:
+                    module = _load(name, file)
+                # A script may even call `sys.exit` when it is imported.
+                except (Exception, SystemExit) as error:
+                    wrong(str(file), error)
+                    continue
+                registry.allow_package(module.__name__)
+                registry.register_module(module)
+        elif os.sep in item:
+            wrong(item, FileNotFoundError("there is no such folder or file"))
+        else:
+            registry.discover_handlers(item, wrong)
     return problems
 
 
-def _import_files(registry: HandlerRegistry, path: Path, problems: list[str]) -> None:
-    folder = path if path.is_dir() else path.parent
-    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    # Files of a handler folder may import each other, and the folder as a package.
-    for root in (str(folder.resolve()), str(folder.resolve().parent)):
-        if root not in sys.path:
-            sys.path.append(root)
+def _modules(path: Path, wrong: Callable[[str, BaseException], None]) -> Iterator[tuple[str, Path]]:
+    """Name and file of every module of a folder, as Python would import it; tests and hidden files left out."""
+    folder = path.resolve() if path.is_dir() else path.resolve().parent
+    files = sorted(folder.rglob("*.py")) if path.is_dir() else [path.resolve()]
+    if path.is_dir() and not files:
+        wrong(str(path), FileNotFoundError("the folder holds no Python files"))
+    # Files of a handler folder may import each other, by their own names or through the folder as a package.
+    root = folder
+    while (root / "__init__.py").exists():
+        root = root.parent
+    for place in (folder, folder.parent, root):
+        if str(place) not in sys.path:
+            sys.path.append(str(place))
     for file in files:
-        parts = file.relative_to(folder).parts
-        if any(p.startswith((".", "__pycache__")) or p == "tests" for p in parts) or file.name.startswith("test_"):
+        inner = file.relative_to(folder).parts
+        if any(p.startswith(".") or p in ("__pycache__", "__main__.py", "tests") for p in inner):
             continue
-        name = f"tasker_handlers_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]}_{file.stem}"
-        if name in sys.modules:
-            registry.register_module(sys.modules[name])
-            continue
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            continue
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            problems.append(_say(str(file), error))
-            continue
-        registry.register_module(module)
+        if not file.name.startswith("test_"):
+            named = file.parent if file.name == "__init__.py" else file.with_suffix("")
+            yield ".".join(named.relative_to(root).parts), file
+
+
+def _load(name: str, file: Path) -> Any:
+    """The module of a file, under the name other modules import it by; under one of its own if that is taken."""
+    try:
+        spec = importlib.util.find_spec(name)
+        taken = spec is None or spec.origin is None or Path(spec.origin).resolve() != file
+    # What stands in the way is another module, or a package that cannot be imported.
+    except (ImportError, ValueError, AttributeError):
+        taken = True
+    if not taken:
+        return importlib.import_module(name)
+    name = f"tasker_handlers_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{file.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _say(what: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{what} cannot be imported: {error.filename}:{error.lineno}: {error.msg}"
-    frames = traceback.extract_tb(error.__traceback__)
-    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(("<frozen", _OURS))]
+    # The last line of the user's own, not that of a library below it.
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(_LIBRARY)]
+    at = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
     return f"{what} cannot be imported: {type(error).__name__}: {error}{at}; its handlers are missing"

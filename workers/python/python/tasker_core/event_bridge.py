@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, Callable, Optional
 
@@ -10,6 +11,8 @@ from pyee.base import EventEmitter
 __all__ = ["EventBridge", "EventNames"]
 
 Listener = Callable[..., Any]
+
+_log = logging.getLogger("tasker_core.events")
 
 
 class EventNames:
@@ -40,6 +43,10 @@ _SCHEMAS: dict[str, str] = {
 class EventBridge:
     """Publishes and listens, in the thread of the publisher. A listener that raises stops no other.
 
+    Args:
+        parent: Hears every event of this bridge too. Each worker has a bridge of its own, with that of the process
+            as its parent: listen there for all workers.
+
     Example:
         >>> bridge = EventBridge.instance()
         >>> bridge.start()
@@ -49,10 +56,12 @@ class EventBridge:
     _instance: Optional[EventBridge] = None
     _lock = threading.Lock()
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Optional[EventBridge] = None) -> None:
         self._emitter = EventEmitter()
         self._active = False
-        self._counts: dict[str, int] = {}
+        self._parent = parent
+        # Listeners by event, as the emitter has them: what is published without a listener costs one look.
+        self._listeners: dict[str, list[Listener]] = {}
 
     @classmethod
     def instance(cls) -> EventBridge:
@@ -76,7 +85,7 @@ class EventBridge:
         """Lets no event through and drops every listener."""
         self._active = False
         self._emitter.remove_all_listeners()
-        self._counts.clear()
+        self._listeners.clear()
 
     @property
     def is_active(self) -> bool:
@@ -86,39 +95,45 @@ class EventBridge:
     def subscribe(self, event: str, listener: Listener) -> None:
         """Calls the listener at every event of that name."""
         self._emitter.on(event, listener)
-        self._recount(event)
+        self._changed(event)
 
     def subscribe_once(self, event: str, listener: Listener) -> None:
         """Calls the listener at the next event of that name only."""
+        turn = threading.Lock()
 
         def once(*args: Any) -> None:
-            self.unsubscribe(event, once)
-            listener(*args)
+            # Two threads may publish at once; the first has it.
+            if turn.acquire(blocking=False):
+                self.unsubscribe(event, once)
+                listener(*args)
 
         self.subscribe(event, once)
 
     def unsubscribe(self, event: str, listener: Listener) -> None:
-        """Stops calling the listener."""
-        self._emitter.remove_listener(event, listener)
-        self._recount(event)
+        """Stops calling the listener; does nothing if it was not called."""
+        if listener in self._emitter.listeners(event):
+            self._emitter.remove_listener(event, listener)
+            self._changed(event)
 
     def publish(self, event: str, *args: Any) -> bool:
         """Calls every listener; whether there was one."""
-        # Most events have no listener: a look into a small dictionary is all they cost.
-        if not self._active or not self._counts.get(event):
-            return False
-        for listener in list(self._emitter.listeners(event)):
-            try:
-                listener(*args)
-            except Exception as error:
-                if event != EventNames.BRIDGE_ERROR:
-                    self.publish(EventNames.BRIDGE_ERROR, error)
-        self._recount(event)
-        return True
+        heard = False
+        if self._active:
+            for listener in self._listeners.get(event, ()):
+                heard = True
+                try:
+                    listener(*args)
+                except Exception as error:
+                    self._failed(event, error)
+        if self._parent is not None and self._parent.publish(event, *args):
+            heard = True
+        return heard
 
     def has_listeners(self, event: str) -> bool:
-        """Whether anyone listens to that name; costs one look into a dictionary."""
-        return bool(self._counts.get(event))
+        """Whether anyone would hear an event of that name; costs a look into a dictionary."""
+        if self._active and event in self._listeners:
+            return True
+        return self._parent is not None and self._parent.has_listeners(event)
 
     def listener_count(self, event: str) -> int:
         """How many listen to that name."""
@@ -132,5 +147,14 @@ class EventBridge:
         """What the listeners of a name are called with."""
         return _SCHEMAS.get(event)
 
-    def _recount(self, event: str) -> None:
-        self._counts[event] = len(self._emitter.listeners(event))
+    def _changed(self, event: str) -> None:
+        listeners = list(self._emitter.listeners(event))
+        if listeners:
+            self._listeners[event] = listeners
+        else:
+            self._listeners.pop(event, None)
+
+    def _failed(self, event: str, error: Exception) -> None:
+        # A listener of `bridge.error` that raises must not call itself.
+        if event == EventNames.BRIDGE_ERROR or not self.publish(EventNames.BRIDGE_ERROR, error):
+            _log.error("a listener of %s raised", event, exc_info=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import Any, Callable
@@ -12,6 +13,8 @@ __all__ = ["EventPoller"]
 SEARCHING_MAX = 2
 
 StepCallback = Callable[[Any], Any]
+
+_log = logging.getLogger("tasker_core.poller")
 
 
 class EventPoller:
@@ -40,7 +43,7 @@ class EventPoller:
         self._metrics_callbacks: list[Callable[[dict[str, Any]], Any]] = []
         self._error_callbacks: list[Callable[[BaseException], Any]] = []
         self._signal_callbacks: list[StepCallback] = []
-        # Guards the four below: touched twice a step, for a few instructions.
+        # Guards the counters and lists below: taken twice a step, for a few instructions.
         self._lock = threading.Lock()
         # Threads that wait for a step, or are on their way to.
         self._searching = 0
@@ -73,12 +76,16 @@ class EventPoller:
         return self._running
 
     def start(self) -> None:
-        """Starts the first thread."""
+        """Starts the first thread; does nothing if it runs."""
+        if self._running:
+            return
         if self._native is None:
             from tasker_core._tasker_core import current_worker
 
             self._native = current_worker()
-        self._running = True
+        with self._lock:
+            self._running = True
+            self._searching = 0
         self._another()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -113,12 +120,13 @@ class EventPoller:
                 self._parked.pop().release()
                 return
             self._threads = [t for t in self._threads if t.is_alive()]
-            if len(self._threads) >= self._native.thread_limit():
+            # One more than there are slots: with all of them busy someone must still hear the core's signals.
+            if len(self._threads) > self._native.thread_limit():
                 return
-            self._searching += 1
             thread = threading.Thread(target=self._loop, name=f"tasker-worker-{len(self._threads)}", daemon=True)
+            thread.start()
+            self._searching += 1
             self._threads.append(thread)
-        thread.start()
 
     def _loop(self) -> None:
         native = self._native
@@ -136,21 +144,18 @@ class EventPoller:
                 time.sleep(0.1)
             with lock:
                 self._searching -= 1
-                alone = self._searching == 0
+                alone = self._searching <= 0
                 self._polls += 1
                 polls = self._polls
             if polls % self.starvation_check_interval == 0 and self._metrics_callbacks:
-                self._tell_metrics()
+                self._call(self._tell_metrics)
             if isinstance(event, step_type):
                 self._received += 1
                 # Someone must be there for the next step while this one runs.
                 if alone:
-                    self._another()
+                    self._call(self._another)
                 for callback in self._step_callbacks:
-                    try:
-                        callback(event)
-                    except BaseException as error:
-                        self._report(error)
+                    self._call(callback, event)
                 event = None
             elif event is not None and not self._told(event):
                 return
@@ -167,26 +172,32 @@ class EventPoller:
     def _told(self, signal: Any) -> bool:
         """Passes a signal on; whether to go on polling."""
         for callback in self._signal_callbacks:
-            try:
-                callback(signal)
-            except BaseException as error:
-                self._report(error)
+            self._call(callback, signal)
         if signal.kind in ("shutdown", "fatal"):
             self._end()
             return False
         return True
 
     def _tell_metrics(self) -> None:
+        metrics = self.get_metrics()
+        for callback in self._metrics_callbacks:
+            callback(metrics)
+
+    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Calls what must not end a polling thread, whatever it raises."""
         try:
-            metrics = self.get_metrics()
-            for callback in self._metrics_callbacks:
-                callback(metrics)
+            callback(*arguments)
         except BaseException as error:
             self._report(error)
 
     def _report(self, error: BaseException) -> None:
         for callback in self._error_callbacks:
-            callback(error)
+            try:
+                callback(error)
+            except BaseException:
+                _log.exception("an error callback raised")
+        if not self._error_callbacks:
+            _log.error("a polling thread met an error", exc_info=error)
 
 
 def _step_type() -> Any:

@@ -119,6 +119,22 @@ class HandlerWrapper(_Wrapper):
 
     __slots__ = ()
 
+    def __init__(
+        self,
+        callable: str,
+        initialization: Optional[dict[str, Any]] = None,
+        handler_method: Optional[str] = None,
+        resolver: Optional[str] = None,
+    ) -> None:
+        super().__init__(
+            {"callable": callable, "initialization": initialization, "method": handler_method, "resolver": resolver}
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> HandlerWrapper:
+        """Wraps the ``handler`` of a step definition."""
+        return cls(data.get("callable", ""), data.get("initialization"), data.get("method"), data.get("resolver"))
+
     @property
     def initialization(self) -> dict[str, Any]:
         """Free configuration of the step."""
@@ -138,7 +154,7 @@ class StepDefinitionWrapper(_Wrapper):
     @property
     def handler(self) -> HandlerWrapper:
         """Which code runs it."""
-        return HandlerWrapper(self._data.get("handler") or {})
+        return HandlerWrapper.from_dict(self._data.get("handler") or {})
 
 
 class TaskSequenceStepWrapper(_Wrapper):
@@ -186,12 +202,14 @@ class StepContext:
         ...     return context.get_dependency_result("square") + n
     """
 
-    __slots__ = ("_config", "_document", "_input", "_results", "_source", "handler_name")
+    __slots__ = ("_checkpoint", "_config", "_document", "_input", "_inputs", "_results", "_source", "handler_name")
 
     def __init__(self, source: Any, handler_name: str = "") -> None:
         self._source = source
         self.handler_name = handler_name
         self._input: Any = None
+        self._inputs: Any = None
+        self._checkpoint: Any = None
         self._config: Any = None
         self._document: Any = None
         self._results: dict[str, Any] = {}
@@ -277,7 +295,9 @@ class StepContext:
     @property
     def step_inputs(self) -> dict[str, Any]:
         """Inputs of a batch worker; empty for other steps."""
-        inputs: dict[str, Any] = load(self._source.inputs_json())
+        if self._inputs is None:
+            self._inputs = load(self._source.inputs_json())
+        inputs: dict[str, Any] = self._inputs
         return inputs
 
     @property
@@ -367,10 +387,11 @@ class StepContext:
     @property
     def checkpoint(self) -> Optional[dict[str, Any]]:
         """The stored checkpoint ``{cursor, items_processed, accumulated_results}``, if any."""
-        if not self._source.has_checkpoint:
-            return None
-        raw = self._source.checkpoint_json()
-        return None if raw is None else load(raw)
+        if self._checkpoint is None and self._source.has_checkpoint:
+            raw = self._source.checkpoint_json()
+            self._checkpoint = None if raw is None else load(raw)
+        checkpoint: Optional[dict[str, Any]] = self._checkpoint
+        return checkpoint
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to go on from."""

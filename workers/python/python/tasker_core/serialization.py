@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Optional
 from uuid import UUID
 
-__all__ = ["SerializationError", "dump", "load"]
+__all__ = ["SerializationError", "as_mapping", "dump", "load"]
 
 load = json.loads
 
@@ -24,20 +24,33 @@ class SerializationError(ValueError):
     retryable = False
 
 
-def _default(value: Any) -> Any:
-    dump_model = getattr(value, "model_dump", None)
-    if callable(dump_model):
-        return dump_model(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+def as_mapping(value: Any) -> Optional[Mapping[str, Any]]:
+    """A mapping, model or data class as a mapping; ``None`` for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (str, list, int, float, type)) or value is None:
+        return None
+    if dataclasses.is_dataclass(value):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    dump_model = getattr(value, "model_dump", None)
+    dumped = dump_model(mode="json") if callable(dump_model) else None
+    return dumped if isinstance(dumped, Mapping) else None
+
+
+def _default(value: Any) -> Any:
+    mapping = as_mapping(value)
+    if mapping is not None:
+        return dict(mapping)
+    root = getattr(value, "model_dump", None)
+    if callable(root) and not isinstance(value, type):
+        # A root model: any value at all.
+        return root(mode="json")
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, (UUID, Decimal)):
         return str(value)
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, Mapping):
-        return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 

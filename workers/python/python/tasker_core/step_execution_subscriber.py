@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import logging
 import os
 import threading
 import time
 import traceback
-from concurrent.futures import Future
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, cast
 
 from tasker_core.errors import TaskerError
 from tasker_core.event_bridge import EventBridge, EventNames
 from tasker_core.models import StepContext
-from tasker_core.registry import HandlerDefinition, HandlerRegistry, ResolutionError
+from tasker_core.registry import HandlerDefinition, HandlerRegistry, ResolutionError, no_method
 from tasker_core.serialization import SerializationError, dump, load
 from tasker_core.types import CheckpointYield, ExecutionResult, StepHandlerCallResult, StepHandlerResult
 
@@ -24,6 +23,10 @@ __all__ = ["StepExecutionSubscriber"]
 FRAMES_MAX = 50
 #: Characters of an error message that are kept.
 MESSAGE_MAX = 10_000
+#: Longest wait before the next attempt, seconds.
+RETRY_AFTER_MAX = 3600.0
+
+_log = logging.getLogger("tasker_core.worker")
 
 _Invoke = Callable[[StepContext], Any]
 _PACKAGE = os.path.dirname(__file__) + os.sep
@@ -34,21 +37,45 @@ class _Loop:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._loop: Any = None
+        # Running handlers by event id, so that one whose attempt was cut short can be cancelled.
+        self._futures: dict[str, Any] = {}
 
-    def submit(self, coroutine: Any) -> Future[Any]:
+    def submit(self, event_id: str, coroutine: Any) -> None:
+        import asyncio
+
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="tasker-async", daemon=True).start()
-            loop = self._loop
-        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+                threading.Thread(target=self._run, args=(self._loop,), name="tasker-async", daemon=True).start()
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._futures[event_id] = future
+        future.add_done_callback(lambda _: self._futures.pop(event_id, None))
+
+    def cancel(self, event_id: str) -> None:
+        future = self._futures.get(event_id)
+        if future is not None:
+            future.cancel()
 
     def stop(self) -> None:
         with self._lock:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._loop = None
+
+    @staticmethod
+    def _run(loop: Any) -> None:
+        import asyncio
+
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+        # Stopped with handlers still running: their attempts are handed back, they may clean up.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.close()
 
 
 class StepExecutionSubscriber:
@@ -76,8 +103,8 @@ class StepExecutionSubscriber:
         self.worker_id = worker_id
         self._native = native
         self._on_exit = on_exit
-        self._resolved: dict[tuple[str, str, Optional[str]], tuple[_Invoke, bool]] = {}
-        self._generation = -1
+        # Answers of the chain at one generation; replaced as a whole, so that no thread keeps an old answer.
+        self._resolved: tuple[int, dict[tuple[str, str, Optional[str]], _Invoke]] = (-1, {})
         self._loop = _Loop()
 
     @property
@@ -95,101 +122,109 @@ class StepExecutionSubscriber:
 
     def stop(self) -> None:
         """Stops listening."""
-        if self.handle in self.event_bridge.listeners(EventNames.STEP_EXECUTION_RECEIVED):
-            self.event_bridge.unsubscribe(EventNames.STEP_EXECUTION_RECEIVED, self.handle)
+        self.event_bridge.unsubscribe(EventNames.STEP_EXECUTION_RECEIVED, self.handle)
         self._loop.stop()
+
+    def cancel(self, event_id: str) -> None:
+        """Cancels the ``async`` handler of an attempt that was cut short; others see ``context.cancelled``."""
+        self._loop.cancel(event_id)
 
     def handle(self, event: Any) -> None:
         """Runs the handler of one step; an ``async`` one is only scheduled."""
         started = time.perf_counter_ns()
         try:
-            found = self._resolve(event)
-            if found is None:
+            invoke = self._resolve(event)
+            if invoke is None:
                 self.native.finish_handler_not_found(event, None)
                 return
-            invoke, is_async = found
-            context = StepContext(event, event.handler_callable)
-            if is_async:
-                self._loop.submit(self._run_async(event, invoke, context, started))
+            output = invoke(StepContext(event, event.handler_callable))
+            if inspect.isawaitable(output):
+                self._loop.submit(event.event_id, self._await(event, output, started))
                 return
-            output = invoke(context)
         except BaseException as error:
             self._failed(event, error, started)
             return
         self._finish(event, output, started)
 
-    async def _run_async(self, event: Any, invoke: _Invoke, context: StepContext, started: int) -> None:
+    async def _await(self, event: Any, output: Any, started: int) -> None:
         try:
-            output = await invoke(context)
+            output = await output
         except BaseException as error:
             self._failed(event, error, started)
             return
         self._finish(event, output, started)
 
-    def _resolve(self, event: Any) -> Optional[tuple[_Invoke, bool]]:
+    def _resolve(self, event: Any) -> Optional[_Invoke]:
         chain = self.handler_registry.chain
-        if chain.generation != self._generation:
-            self._resolved = {}
-            self._generation = chain.generation
+        generation, resolved = self._resolved
+        if generation != chain.generation:
+            self._resolved = (chain.generation, resolved := {})
         key = (event.handler_callable, event.handler_method, event.handler_resolver)
-        found = self._resolved.get(key)
-        if found is None:
+        invoke = resolved.get(key)
+        if invoke is None:
             definition = HandlerDefinition(*key, initialization=load(event.initialization_json()))
             handler = chain.resolve(definition)
             if handler is None:
                 return None
-            found = _invoker(handler, definition.method)
-            self._resolved[key] = found
-        return found
+            invoke = resolved[key] = _invoker(handler, definition.method)
+        return invoke
 
     def _finish(self, event: Any, output: Any, started: int) -> None:
         try:
-            self._finish_success(event, output, started)
+            result = StepHandlerCallResult.from_handler_output(output)
+            if isinstance(result, CheckpointYield):
+                self._checkpointed(event, result, started)
+            elif result.is_success:
+                self._succeeded(event, result, started)
+            else:
+                self._send_failure(event, result, [], None, started)
         except BaseException as error:
             self._failed(event, error, started)
 
-    def _finish_success(self, event: Any, output: Any, started: int) -> None:
-        result = StepHandlerCallResult.from_handler_output(output)
-        native = self.native
-        if isinstance(result, CheckpointYield):
-            accumulated = None
-            if result.accumulated_results is not None:
-                accumulated = dump(result.accumulated_results, "accumulated results")
-            cursor = dump(result.cursor, "cursor")
-            native.finish_checkpoint(event, cursor, result.items_processed, accumulated, _us(started))
-            self.event_bridge.publish(EventNames.STEP_CHECKPOINT_YIELD_SENT, event, result)
-            return
-        if not result.is_success:
-            self._send_failure(event, result, [], None, started)
-            return
+    def _succeeded(self, event: Any, result: StepHandlerResult, started: int) -> None:
         payload = dump(result.result)
         metadata = dump(result.metadata, "metadata") if result.metadata else None
-        native.finish_success(event, payload, metadata, _us(started))
+        self.native.finish_success(event, payload, metadata, _us(started))
         if self.event_bridge.has_listeners(EventNames.STEP_COMPLETION_SENT):
             self._completed(event, True, None, started)
 
+    def _checkpointed(self, event: Any, checkpoint: CheckpointYield, started: int) -> None:
+        cursor = dump(checkpoint.cursor, "cursor")
+        accumulated = None
+        if checkpoint.accumulated_results is not None:
+            accumulated = dump(checkpoint.accumulated_results, "accumulated results")
+        self.native.finish_checkpoint(event, cursor, checkpoint.items_processed, accumulated, _us(started))
+        self.event_bridge.publish(EventNames.STEP_CHECKPOINT_YIELD_SENT, event, checkpoint)
+
     def _failed(self, event: Any, error: BaseException, started: int) -> None:
         """An exception as the failure of the attempt; the worker goes on, unless it was asked to end."""
-        leaving = isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit))
+        leaving = isinstance(error, (SystemExit, KeyboardInterrupt))
         try:
             failure = StepHandlerCallResult.from_exception(error)
             if leaving:
                 failure = failure.model_copy(update={"error_message": f"the handler ended its worker: {error!r}"})
-            context = getattr(error, "context", None)
-            self._send_failure(event, failure, _frames(error), context, started)
+            self._send_failure(event, failure, _frames(error), getattr(error, "context", None), started)
             self.event_bridge.publish(EventNames.HANDLER_ERROR, event, error)
         except BaseException as trouble:
-            # Whatever the error holds, the attempt must not hang until its lease ends.
-            message = f"{type(error).__name__} could not be reported: {type(trouble).__name__}: {trouble}"
-            self.native.finish_failure(event, _short(message), "handler_error", None, True, execution_us=_us(started))
+            self._unreportable(event, error, trouble, started)
         if leaving and self._on_exit is not None:
             self._on_exit(error)
+
+    def _unreportable(self, event: Any, error: BaseException, trouble: BaseException, started: int) -> None:
+        """Whatever an error holds, its attempt must not hang until the lease ends."""
+        message = f"{type(error).__name__} could not be reported: {type(trouble).__name__}: {trouble}"
+        try:
+            self.native.finish_failure(event, _short(message), "handler_error", None, True, execution_us=_us(started))
+        except RuntimeError:
+            # The worker was closed meanwhile: the attempt has been handed back.
+            _log.debug("step %s ended after its worker: %s", event.step_name, message)
 
     def _send_failure(
         self, event: Any, failure: StepHandlerResult, backtrace: list[str], context: Any, started: int
     ) -> None:
-        retry_after = failure.retry_after
         message = _short(failure.error_message or "the handler gave no message")
+        # The core keeps to an hour anyway; the bound keeps the number a number.
+        retry_after = None if failure.retry_after is None else int(min(failure.retry_after, RETRY_AFTER_MAX) * 1000)
         self.native.finish_failure(
             event,
             message,
@@ -197,7 +232,7 @@ class StepExecutionSubscriber:
             failure.error_code,
             failure.retryable,
             backtrace,
-            None if retry_after is None else max(0, int(retry_after * 1000)),
+            retry_after,
             failure.status_code,
             _dump_or_note(context) if context else None,
             _dump_or_note(failure.metadata) if failure.metadata else None,
@@ -239,31 +274,27 @@ def _dump_or_note(value: Any) -> bytes:
 
 def _frames(error: BaseException) -> list[str]:
     """The way to the error, last call last, without the SDK's own frames."""
-    frames = traceback.extract_tb(error.__traceback__)
-    shown = [f for f in frames if not f.filename.startswith(_PACKAGE)] or list(frames)
-    return [f"{f.filename}:{f.lineno} in {f.name}" for f in shown[-FRAMES_MAX:]]
+    frames = [(t.f_code.co_filename, line, t.f_code.co_name) for t, line in traceback.walk_tb(error.__traceback__)]
+    shown = [f for f in frames if not f[0].startswith(_PACKAGE)] or frames
+    return [f"{file}:{line} in {name}" for file, line, name in shown[-FRAMES_MAX:]]
 
 
-def _invoker(found: Any, method: str) -> tuple[_Invoke, bool]:
+def _invoker(found: Any, method: str) -> _Invoke:
     """How to call what a resolver found: a class (a fresh object an attempt), an object, or a function."""
-    if inspect.isclass(found):
-        target = getattr(found, method, None)
-        if not callable(target):
-            from tasker_core.registry import MethodDispatchWrapper
-
-            MethodDispatchWrapper(_made(found), method)
-        old_form = _is_three_argument(target, bound=False)
-        if old_form:
-            return (lambda c: _old(getattr(_made(found), method), c)), inspect.iscoroutinefunction(target)
-        return (lambda c: getattr(_made(found), method)(c)), inspect.iscoroutinefunction(target)
     target = getattr(found, method, None)
-    if target is None and method == "call" and callable(found):
+    if inspect.isclass(found):
+        if not callable(target):
+            raise ResolutionError(no_method(found, method))
+        if _is_three_argument(target, bound=False):
+            return lambda c: _old(getattr(_made(found), method), c)
+        return lambda c: getattr(_made(found), method)(c)
+    if target is None and method == "call":
         target = found
     if not callable(target):
-        raise ResolutionError(f"handler {found!r} has no method `{method}`")
+        raise ResolutionError(no_method(found, method))
     if _is_three_argument(target, bound=True):
-        return (lambda c: _old(target, c)), inspect.iscoroutinefunction(target)
-    return target, inspect.iscoroutinefunction(target)
+        return lambda c: _old(target, c)
+    return cast("_Invoke", target)
 
 
 def _made(handler: Any) -> Any:

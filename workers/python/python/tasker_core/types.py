@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional, Union
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from tasker_core.serialization import as_mapping
 
 __all__ = [
     "CheckpointYield",
@@ -24,6 +30,32 @@ class ErrorType(str, Enum):
     VALIDATION_ERROR = "validation_error"
     TIMEOUT = "timeout"
     HANDLER_ERROR = "handler_error"
+
+
+# Every standard type by its PascalCase spelling, which is taken as well.
+_STANDARD = {
+    re.sub("(^|_)([a-z])", lambda found: found[2].upper(), name): name
+    for name in (
+        *(kind.value for kind in ErrorType),
+        "handler_not_found",
+        "network_error",
+        "rate_limit_error",
+        "service_unavailable_error",
+        "resource_contention_error",
+        "not_found_error",
+        "authentication_error",
+        "authorization_error",
+        "configuration_error",
+        "business_logic_error",
+        "serialization_error",
+    )
+}
+_STANDARD["TimeoutError"] = ErrorType.TIMEOUT.value
+
+
+def _error_type(given: Any) -> str:
+    text = given.value if isinstance(given, Enum) else given
+    return _STANDARD.get(str(text), str(text)) if text else ErrorType.HANDLER_ERROR.value
 
 
 class StepHandlerResult(BaseModel):
@@ -65,12 +97,11 @@ class StepHandlerResult(BaseModel):
         status_code: Optional[int] = None,
     ) -> StepHandlerResult:
         """A failure; retryable unless you say otherwise."""
-        kind = error_type.value if isinstance(error_type, ErrorType) else error_type
         return cls(
             is_success=False,
-            error_message=message,
-            error_type=kind,
-            error_code=error_code,
+            error_message=str(message),
+            error_type=_error_type(error_type),
+            error_code=None if error_code is None else str(error_code),
             retryable=retryable,
             metadata=metadata or {},
             retry_after=retry_after,
@@ -86,12 +117,28 @@ class StepHandlerResult(BaseModel):
         return not self.is_success
 
 
-class CheckpointYield(BaseModel):
+@dataclass(frozen=True)
+class CheckpointYield:
     """Progress to keep; the handler is called again with it, and no attempt is used."""
 
     cursor: Any = None
-    items_processed: int = Field(default=0, ge=0)
+    items_processed: int = 0
     accumulated_results: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.items_processed, int) or self.items_processed < 0:
+            raise ValueError(f"items_processed is {self.items_processed!r}; it must be a whole number from 0 up")
+
+
+@dataclass(frozen=True)
+class ExecutionResult:
+    """What became of one attempt, as published in ``step.completion.sent``."""
+
+    event_id: str
+    step_uuid: str
+    success: bool
+    execution_time_ms: float
+    error_message: Optional[str] = None
 
 
 # The class below has an attribute of the same name.
@@ -105,44 +152,41 @@ class StepHandlerCallResult:
     Error = StepHandlerResult
     CheckpointYield = CheckpointYield
 
-    @staticmethod
-    def success(result: Any = None, metadata: Optional[dict[str, Any]] = None) -> StepHandlerResult:
-        """A success with any JSON value."""
-        return StepHandlerResult.success(result, metadata)
-
-    @staticmethod
-    def error(
-        message: str,
-        error_type: Union[str, ErrorType] = ErrorType.HANDLER_ERROR,
-        retryable: bool = True,
-        metadata: Optional[dict[str, Any]] = None,
-        error_code: Optional[str] = None,
-    ) -> StepHandlerResult:
-        """A failure; retryable unless you say otherwise."""
-        return StepHandlerResult.failure(message, error_type, retryable, metadata, error_code)
+    success = StepHandlerResult.success
+    error = StepHandlerResult.failure
 
     @staticmethod
     def checkpoint_yield(cursor: Any, items_processed: int = 0, accumulated_results: Any = None) -> _Checkpoint:
         """Progress to keep."""
-        return CheckpointYield(cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results)
+        return CheckpointYield(cursor, items_processed, accumulated_results)
 
     @staticmethod
     def from_handler_output(output: Any) -> Union[StepHandlerResult, _Checkpoint]:
         """The result a handler's return value stands for."""
         if isinstance(output, (StepHandlerResult, CheckpointYield)):
             return output
-        if isinstance(output, dict) and output.get("success") is False:
-            said = output.get("error_message") or output.get("message") or output.get("error")
-            if isinstance(said, dict):
-                said = said.get("message") or str(said)
-            return StepHandlerResult.failure(
-                str(said or "the handler returned success: false"),
-                str(output.get("error_type") or ErrorType.HANDLER_ERROR.value),
-                bool(output.get("retryable", True)),
-                output.get("metadata") if isinstance(output.get("metadata"), dict) else None,
-                output.get("error_code"),
-            )
-        return StepHandlerResult.success(output)
+        said = as_mapping(output)
+        if said is None or said.get("success") is not False:
+            return StepHandlerResult.success(output if said is None else said)
+        error = said.get("error")
+        # The error may be a sentence or an object of its own.
+        inner = error if isinstance(error, Mapping) else {"message": error}
+
+        def field(name: str) -> Any:
+            value = said.get(name)
+            return inner.get(name) if value is None else value
+
+        message = said.get("error_message") or inner.get("message") or said.get("message")
+        metadata, retryable = said.get("metadata"), field("retryable")
+        return StepHandlerResult.failure(
+            message or "the handler returned success: false",
+            _error_type(field("error_type")),
+            retryable is None or bool(retryable),
+            metadata if isinstance(metadata, dict) else None,
+            field("error_code"),
+            seconds(field("retry_after")),
+            _status(field("status_code")),
+        )
 
     @staticmethod
     def from_exception(error: BaseException) -> StepHandlerResult:
@@ -150,26 +194,36 @@ class StepHandlerCallResult:
         from tasker_core.errors.classifier import get_classifier
 
         classified = get_classifier().classify(error)
-        retry_after = getattr(error, "retry_after", None)
-        code = getattr(error, "error_code", None)
         metadata = getattr(error, "metadata", None)
-        status = getattr(error, "status_code", None)
         return StepHandlerResult.failure(
             str(error) or type(error).__name__,
             classified["error_type"],
             classified["retryable"],
             metadata if isinstance(metadata, dict) else None,
-            None if code is None else str(code),
-            float(retry_after) if isinstance(retry_after, (int, float)) else None,
-            status if isinstance(status, int) else None,
+            getattr(error, "error_code", None),
+            seconds(getattr(error, "retry_after", None)),
+            _status(getattr(error, "status_code", None)),
         )
 
 
-class ExecutionResult(BaseModel):
-    """What became of one attempt, as published in ``step.completion.sent``."""
+def seconds(given: Any) -> Optional[float]:
+    """Seconds to wait, from a number, its text or an HTTP date; ``None`` if it says nothing of the kind."""
+    if given is None or isinstance(given, bool):
+        return None
+    try:
+        number = float(given)
+    except (TypeError, ValueError):
+        return _until(given) if isinstance(given, str) else None
+    return max(0.0, number) if math.isfinite(number) else None
 
-    event_id: str
-    step_uuid: str
-    success: bool
-    execution_time_ms: float
-    error_message: Optional[str] = None
+
+def _until(date: str) -> Optional[float]:
+    import time
+    from email.utils import mktime_tz, parsedate_tz
+
+    parsed = parsedate_tz(date)
+    return None if parsed is None else max(0.0, mktime_tz(parsed) - time.time())
+
+
+def _status(given: Any) -> Optional[int]:
+    return given if isinstance(given, int) and 100 <= given <= 599 else None

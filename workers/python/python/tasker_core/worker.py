@@ -7,23 +7,27 @@ import os
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
-from tasker_core.errors import WorkerAlreadyRunningError, WorkerBootstrapError
+from tasker_core.errors import WorkerBootstrapError
 from tasker_core.event_bridge import EventBridge, EventNames
 from tasker_core.event_poller import EventPoller
 from tasker_core.registry import HandlerRegistry
 from tasker_core.serialization import dump, load
 from tasker_core.step_execution_subscriber import StepExecutionSubscriber
 
+if TYPE_CHECKING:
+    from tasker_core.client import TaskerClient
+
 __all__ = ["Worker", "WorkerConfig", "default_url"]
 
-_running: weakref.WeakSet[Worker] = weakref.WeakSet()
+# Workers that were started and not stopped, oldest first.
+_started: list[Worker] = []
 
 
 def default_url() -> str:
@@ -64,8 +68,10 @@ class Worker:
         self.info = info
         self.config = config
         self.registry = registry
-        self.event_bridge = EventBridge()
+        # A bridge of its own, or the workers of a process would run each other's steps.
+        self.event_bridge = EventBridge(parent=EventBridge.instance())
         self.event_bridge.start()
+        EventBridge.instance().start()
         self.subscriber = StepExecutionSubscriber(
             self.event_bridge, registry, info["worker_id"], native=native, on_exit=self._asked_to_exit
         )
@@ -73,6 +79,7 @@ class Worker:
         self.poller = EventPoller(native=native)
         self.poller.on_step_event(partial(self.event_bridge.publish, EventNames.STEP_EXECUTION_RECEIVED))
         self.poller.on_error(partial(self.event_bridge.publish, EventNames.POLLER_ERROR))
+        self.poller.on_metrics(partial(self.event_bridge.publish, EventNames.POLLER_METRICS))
         self.poller.on_signal(self._signalled)
 
     @classmethod
@@ -85,6 +92,7 @@ class Worker:
         namespaces: Optional[Iterable[str]] = None,
         templates: Optional[Sequence[Union[str, Path]]] = None,
         registry: Optional[HandlerRegistry] = None,
+        poll: bool = True,
     ) -> Worker:
         """Discovers handlers and templates, opens the engine and starts.
 
@@ -95,6 +103,7 @@ class Worker:
             namespaces: Queues to take from; the namespaces of the templates when absent.
             templates: Files, folders or YAML texts; found by the discovery rules when absent.
             registry: Handlers; those of this process when absent.
+            poll: Whether to take steps. If not, take them yourself, with ``poll_step_events`` or an ``EventPoller``.
         """
         from tasker_core import __version__, _native
         from tasker_core.discovery import find_templates, import_handlers
@@ -109,7 +118,7 @@ class Worker:
             "worker_id": config.worker_id,
             "namespaces": None if namespaces is None else list(namespaces),
             "templates": find_templates(templates),
-            "handlers": registry.list_handlers(),
+            "handlers": registry.callables(),
             "max_concurrent_handlers": config.max_concurrent_handlers,
             "lease_ms": config.lease_ms,
             "drain_timeout_ms": config.drain_timeout_ms,
@@ -123,12 +132,15 @@ class Worker:
             raise WorkerBootstrapError(str(error), error_code=getattr(error, "code", None)) from None
         worker = cls(native, info, registry, config)
         worker.problems = problems
-        from tasker_core import _tasker_core
-
-        _tasker_core.set_current_worker(native)
-        _running.add(worker)
-        worker.poller.start()
+        _started.append(worker)
+        if poll:
+            worker.poller.start()
         return worker
+
+    @classmethod
+    def current(cls) -> Optional[Worker]:
+        """The worker of this process that was started last; ``None`` if all have been stopped."""
+        return _started[-1] if _started else None
 
     #: What went wrong while handlers were imported.
     problems: list[str] = []
@@ -151,14 +163,14 @@ class Worker:
     @property
     def is_running(self) -> bool:
         """Whether it takes steps."""
-        return not self._stopped.is_set()
+        return not self._stopped.is_set() and self._pid == os.getpid()
 
     def status(self) -> dict[str, Any]:
         """Slots, running handlers, steps so far."""
         status: dict[str, Any] = load(self._native.status())
         return status
 
-    def client(self) -> Any:
+    def client(self) -> TaskerClient:
         """A client of the same engine."""
         from tasker_core.client import TaskerClient
 
@@ -179,13 +191,11 @@ class Worker:
             self._stopped.set()
             self._exit.set()
             self._native.close()
-            self.poller.stop(timeout=1.0)
+            # A handler that still runs ends in its own time, in a thread that keeps no process alive.
+            self.poller.stop(timeout=0.2 if timeout == 0 else 1.0)
             self.subscriber.stop()
             self.event_bridge.stop()
-            from tasker_core import _tasker_core
-
-            _tasker_core.clear_current_worker(self._native)
-            _running.discard(self)
+            _started.remove(self)
             return finished
 
     def run(self) -> int:
@@ -199,11 +209,16 @@ class Worker:
                 self._native.close()
                 os._exit(128 + number)
 
-        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        # Only the main thread may say what signals do.
+        hear = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {s: signal.signal(s, on_signal) for s in hear}
         try:
             # Short waits, so that a signal's handler runs at once in the main thread.
             while not self._exit.wait(0.1):
                 pass
+            with suppress(RuntimeError):
+                if seen and not self._native.drain(0):
+                    print("tasker: waiting for running handlers; a second signal ends at once", file=sys.stderr)
             self.stop()
         finally:
             for number, handler in before.items():
@@ -217,29 +232,29 @@ class Worker:
         self.stop()
 
     def _asked_to_exit(self, error: BaseException) -> None:
-        self._failure = error
-        self._exit.set()
+        self._leave(error, f"a handler asked the process to end: {error!r}")
 
     def _signalled(self, told: Any) -> None:
-        if told.kind == "fatal":
-            print(f"tasker: the worker cannot go on: {told.message}", file=sys.stderr)
-            self._failure = WorkerBootstrapError(told.message)
-            self._exit.set()
+        if told.kind == "cancel":
+            self.subscriber.cancel(told.event_id)
+        elif told.kind == "fatal":
+            self._leave(WorkerBootstrapError(told.message), f"the worker cannot go on: {told.message}")
         elif told.kind == "shutdown":
             self._exit.set()
 
-
-def require_none_running() -> None:
-    """Raises if this process runs a worker."""
-    if any(w.is_running and w._pid == os.getpid() for w in _running):
-        raise WorkerAlreadyRunningError("a worker is already running in this process; stop it first")
+    def _leave(self, error: BaseException, why: str) -> None:
+        """Drains and stops, whether or not anyone is in ``run``."""
+        if self._failure is None:
+            self._failure = error
+            print(f"tasker: {why}", file=sys.stderr)
+            self._exit.set()
+            threading.Thread(target=self.stop, name="tasker-stop", daemon=True).start()
 
 
 def _at_exit() -> None:
     """Hands steps back at once, so that the process ends quickly and cleanly with a worker running."""
-    for worker in list(_running):
-        if worker._pid == os.getpid():
-            worker.stop(timeout=0)
+    for worker in list(_started):
+        worker.stop(timeout=0)
 
 
 atexit.register(_at_exit)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
 from tasker_core.errors import ConfigurationError
+from tasker_core.event_bridge import EventBridge, EventNames
 from tasker_core.models import HandlerWrapper
 from tasker_core.step_handler import StepHandler
 
@@ -95,8 +97,6 @@ class RegistryResolver(BaseResolver):
     name = "registry"
 
     def __init__(self, pattern: Optional[str] = None, prefix: Optional[str] = None, priority: int = 50) -> None:
-        import re
-
         self.pattern = re.compile(pattern) if pattern else None
         self.prefix = prefix
         self.priority = priority
@@ -127,8 +127,11 @@ class ClassLookupResolver(BaseResolver):
         module, _, name = definition.callable.rpartition(".")
         try:
             found = getattr(importlib.import_module(module), name, None)
-        except ModuleNotFoundError:
-            return None
+        except ModuleNotFoundError as error:
+            # No such module: somebody else's name. One that imports something missing is a fault to be told.
+            if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
+                return None
+            raise
         return found if inspect.isclass(found) and issubclass(found, StepHandler) else None
 
 
@@ -140,14 +143,15 @@ class MethodDispatchWrapper:
         self.method = method
         target = getattr(handler, method, None)
         if not callable(target):
-            raise ResolutionError(_no_method(handler, method))
+            raise ResolutionError(no_method(handler, method))
         self.call: Callable[..., Any] = target
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.handler, name)
 
 
-def _no_method(handler: Any, method: str) -> str:
+def no_method(handler: Any, method: str) -> str:
+    """What is wrong, and which methods the handler has."""
     owner = handler if inspect.isclass(handler) else type(handler)
     known = [n for n in dir(owner) if not n.startswith("_") and callable(getattr(owner, n))]
     own = [n for n in known if not hasattr(StepHandler, n) or n == "call"]
@@ -278,11 +282,13 @@ class HandlerRegistry:
         ):
             raise ConfigurationError(f"`{name}` is registered with something that cannot be called")
         self.chain.register(str(name), handler)
+        EventBridge.instance().publish(EventNames.HANDLER_REGISTERED, str(name))
 
     def unregister(self, name: str) -> bool:
         """Removes a name; whether it was there."""
+        known = self._explicit.unregister(name)
         self.chain.generation += 1
-        return self._explicit.unregister(name)
+        return known
 
     def resolve(self, wanted: Union[str, HandlerDefinition, HandlerWrapper]) -> Any:
         """A handler object for a name or definition, its method dispatched; ``None`` if nobody has it."""
@@ -305,6 +311,16 @@ class HandlerRegistry:
     def list_handlers(self) -> list[str]:
         """Registered names, in order."""
         return sorted(self._explicit.handlers)
+
+    def callables(self) -> list[str]:
+        """Every name a template may use: registered ones, and paths of registered classes under allowed packages."""
+        names = set(self._explicit.handlers)
+        lookup = self.chain.get_resolver("class_lookup")
+        for handler in self._explicit.handlers.values():
+            path = f"{handler.__module__}.{handler.__name__}" if inspect.isclass(handler) else ""
+            if lookup is not None and lookup.can_resolve(HandlerDefinition(path)):
+                names.add(path)
+        return sorted(names)
 
     def handler_count(self) -> int:
         """How many names are registered."""
@@ -340,13 +356,26 @@ class HandlerRegistry:
                 count += 1
         return count
 
-    def discover_handlers(self, package: str) -> int:
-        """Imports a package with all its modules and registers their handlers; how many."""
-        root = importlib.import_module(package)
+    def discover_handlers(self, package: str, on_error: Optional[Callable[[str, BaseException], None]] = None) -> int:
+        """Imports a package with all its modules and registers their handlers; how many.
+
+        ``on_error`` hears of each module that cannot be imported, by name; without it the first one's error is raised.
+        """
         self.allow_package(package)
-        count = self.register_module(root)
-        for found in pkgutil.walk_packages(getattr(root, "__path__", []), prefix=f"{package}."):
-            count += self.register_module(importlib.import_module(found.name))
+        count, waiting = 0, [package]
+        while waiting:
+            name = waiting.pop()
+            try:
+                module = importlib.import_module(name)
+            # A script may even call `sys.exit` when it is imported.
+            except (Exception, SystemExit) as error:
+                if on_error is None:
+                    raise
+                on_error(name, error)
+                continue
+            count += self.register_module(module)
+            below = pkgutil.iter_modules(getattr(module, "__path__", []), prefix=f"{name}.")
+            waiting.extend(found.name for found in below if not found.name.endswith(".__main__"))
         return count
 
     def bootstrap_handlers(self, packages: Optional[list[str]] = None) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from tasker_core.types import CheckpointYield, ErrorType, StepHandlerResult
+
+if TYPE_CHECKING:
+    from tasker_core.models import StepContext
 
 __all__ = ["StepHandler"]
 
@@ -25,7 +28,7 @@ class StepHandler(ABC):
     handler_version: str = "1.0.0"
 
     @abstractmethod
-    def call(self, context: Any) -> Any:
+    def call(self, context: StepContext) -> Any:
         """Runs one attempt; may be ``async``.
 
         The form ``call(task, dependency_results, workflow_step)`` works too.

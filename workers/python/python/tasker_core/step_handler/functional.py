@@ -10,9 +10,11 @@ Example:
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Any, Callable, Union
 
+from tasker_core.errors import ValidationError
 from tasker_core.step_handler import StepHandler
 
 __all__ = ["depends_on", "inputs", "step_handler"]
@@ -65,13 +67,22 @@ def inputs(*names: Union[str, Any]) -> Callable[[Function], Function]:
 
 
 def build_model(model: Any, value: Any) -> Any:
-    """An object of a pydantic model or data class from a JSON value."""
+    """An object of a pydantic model or data class from a JSON value; further fields of the value are left out.
+
+    Raises:
+        ValidationError: the value does not fit.
+    """
     if model is None or value is None:
         return value
     validate = getattr(model, "model_validate", None)
-    if callable(validate):
-        return validate(value)
-    return model(**value) if isinstance(value, dict) else model(value)
+    try:
+        if callable(validate):
+            return validate(value)
+        if dataclasses.is_dataclass(model) and isinstance(value, dict):
+            value = {f.name: value[f.name] for f in dataclasses.fields(model) if f.init and f.name in value}
+        return model(**value) if isinstance(value, dict) else model(value)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"the value does not fit {model.__name__}: {error}") from error
 
 
 def step_handler(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
@@ -96,17 +107,19 @@ def handler_decorator(
         parameters = inspect.signature(function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for model in needs.models:
-            fitting = [p for p, v in parameters.items() if _is_annotated(function, v, model)]
+            fitting = [p for p, v in parameters.items() if v.annotation in (model, model.__name__)]
             needs.inputs[fitting[0] if fitting else "inputs"] = model
+        optional = {p for p, v in parameters.items() if v.default is not v.empty}
 
         def arguments(handler: StepHandler, context: Any) -> dict[str, Any]:
             values: dict[str, Any] = {}
             for parameter, (step, model) in needs.dependencies.items():
                 values[parameter] = build_model(model, context.get_dependency_result(step))
             for parameter, model in needs.inputs.items():
-                values[parameter] = (
-                    context.get_input(parameter) if model is None else build_model(model, context.input_data)
-                )
+                if model is not None:
+                    values[parameter] = build_model(model, context.input_data)
+                elif parameter in context.input_data or parameter not in optional:
+                    values[parameter] = context.get_input(parameter)
             if extra is not None:
                 given = extra(handler, context)
                 values.update({k: v for k, v in given.items() if takes_all or k in parameters})
@@ -141,8 +154,3 @@ def handler_decorator(
         return function
 
     return decorate
-
-
-def _is_annotated(function: Function, parameter: inspect.Parameter, model: Any) -> bool:
-    annotation = parameter.annotation
-    return annotation is model or annotation == getattr(model, "__name__", None)
