@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use tasker_wire::{DeadLetterFilter, EventFilter, TaskFilter};
 
 use crate::bench;
 
@@ -51,6 +52,12 @@ pub(crate) enum Command {
     Complete(Complete),
     /// End tasks that are blocked by failures in error
     GiveUp(Tasks),
+    /// Dead letters: tasks that need a person
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Durable domain events
+    #[command(subcommand)]
+    Events(Events),
     /// Check and show templates
     #[command(subcommand)]
     Template(Template),
@@ -141,8 +148,9 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Which tasks are meant.
 #[derive(Debug, Args)]
-pub(crate) struct Ls {
+pub(crate) struct Filter {
     /// Only tasks in this state
     #[arg(long)]
     pub(crate) status: Option<String>,
@@ -158,6 +166,46 @@ pub(crate) struct Ls {
     /// Part of the template's name, or the start of the UUID
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) query: Option<String>,
+    /// Only tasks asked for by this person or system
+    #[arg(long)]
+    pub(crate) initiator: Option<String>,
+    /// Only tasks asked for from this system
+    #[arg(long)]
+    pub(crate) source_system: Option<String>,
+    /// Only tasks with this correlation id
+    #[arg(long)]
+    pub(crate) correlation_id: Option<String>,
+    /// Only tasks created at this time or later (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) created_after: Option<String>,
+    /// Only tasks created before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) created_before: Option<String>,
+}
+
+impl Filter {
+    pub(crate) fn wire(&self) -> TaskFilter {
+        TaskFilter {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            status: self.status.clone(),
+            initiator: self.initiator.clone(),
+            source_system: self.source_system.clone(),
+            correlation_id: self.correlation_id.clone(),
+            created_after: self.created_after.clone(),
+            created_before: self.created_before.clone(),
+            tag: self.tag.clone(),
+            q: self.query.clone(),
+            limit: None,
+            offset: 0,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
@@ -181,18 +229,33 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Tasks {
     /// UUIDs of tasks, or their beginnings
-    #[arg(required = true, value_name = "TASK")]
+    #[arg(value_name = "TASK")]
     pub(crate) tasks: Vec<String>,
+    #[command(flatten)]
+    pub(crate) bulk: Bulk,
     /// Kept in the audit trail
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
+}
+
+/// Many tasks at once.
+#[derive(Debug, Args)]
+pub(crate) struct Bulk {
+    /// Every task the filters match that the action is for
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only count them
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     #[command(flatten)]
     pub(crate) tasks: Tasks,
-    /// Every failed step; what happens without --from
+    /// Every failed step; without a TASK, of every task blocked by failures
     #[arg(long, conflicts_with = "from")]
     pub(crate) failed: bool,
     /// This step and all that follows, as if they had never run
@@ -203,9 +266,16 @@ pub(crate) struct Retry {
 #[derive(Debug, Args)]
 pub(crate) struct Resolve {
     /// UUID of the task, or its beginning
-    pub(crate) task: String,
+    #[arg(requires = "step_of_task")]
+    pub(crate) task: Option<String>,
     /// The step, by name or UUID
-    pub(crate) step: String,
+    #[arg(id = "step_of_task", value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// This step of every task the filters match
+    #[arg(long = "step", value_name = "STEP", conflicts_with = "task", required_unless_present = "task")]
+    pub(crate) every: Option<String>,
+    #[command(flatten)]
+    pub(crate) bulk: Bulk,
     /// Kept in the audit trail
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
@@ -243,6 +313,172 @@ pub(crate) enum Template {
         /// Folder of the project, where its file is looked for first
         #[arg(long, default_value = ".")]
         dir: PathBuf,
+    },
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Args)]
+pub(crate) struct Letters {
+    /// Only those opened for this reason
+    #[arg(long, id = "why", value_name = "REASON")]
+    pub(crate) because: Option<String>,
+    /// Only of this namespace
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Only of this template
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only of this kind of error
+    #[arg(long)]
+    pub(crate) fingerprint: Option<String>,
+    /// Only of this task (UUID)
+    #[arg(long, value_name = "UUID")]
+    pub(crate) task: Option<String>,
+}
+
+impl Letters {
+    pub(crate) fn wire(&self) -> DeadLetterFilter {
+        DeadLetterFilter {
+            all: false,
+            reason: self.because.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            fingerprint: self.fingerprint.clone(),
+            task_uuid: self.task.clone(),
+            limit: None,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// List open dead letters, newest first
+    Ls {
+        #[command(flatten)]
+        letters: Letters,
+        /// One line a kind of error
+        #[arg(long)]
+        group: bool,
+        /// Settled ones too
+        #[arg(long)]
+        settled: bool,
+        /// At most this many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show a dead letter and its task
+    Show {
+        /// Its number
+        id: i64,
+    },
+    /// Run the failed steps of their tasks again
+    Replay(Settle),
+    /// Settle them; tasks that are blocked end in error
+    Discard(Settle),
+    /// Keep a note on a dead letter
+    Note {
+        /// Its number
+        id: i64,
+        /// The note
+        text: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Settle {
+    /// Numbers of dead letters
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<i64>,
+    /// Every open one the filters match
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only count them
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) letters: Letters,
+    /// Kept in the audit trail
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+/// Which events are meant.
+#[derive(Debug, Args)]
+pub(crate) struct EventArgs {
+    /// Only of this namespace
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+    /// Only of this name; `order.*` for all that start so
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only of this task (UUID)
+    #[arg(long, value_name = "UUID")]
+    pub(crate) task: Option<String>,
+    /// Only acknowledged ones
+    #[arg(long, conflicts_with = "waiting")]
+    pub(crate) acknowledged: bool,
+    /// Only those not acknowledged
+    #[arg(long)]
+    pub(crate) waiting: bool,
+    /// Only those with a higher number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) after: Option<i64>,
+    /// At most this many
+    #[arg(long)]
+    pub(crate) limit: Option<u32>,
+}
+
+impl EventArgs {
+    pub(crate) fn wire(&self) -> EventFilter {
+        EventFilter {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            task_uuid: self.task.clone(),
+            archived: (self.acknowledged || self.waiting).then_some(self.acknowledged),
+            after: self.after,
+            limit: self.limit,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Events {
+    /// List events, oldest first
+    Ls(EventArgs),
+    /// Take events from a namespace's queue, as a consumer does; JSON, one a line
+    Read {
+        /// Whose events
+        #[arg(long, default_value = "default")]
+        namespace: String,
+        /// At most this many
+        #[arg(long, default_value_t = 10)]
+        limit: u32,
+        /// Hidden from other consumers for this long, unless acknowledged
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        visibility: f64,
+        /// Wait this long for the first
+        #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+        wait: f64,
+        /// Acknowledge them once they are printed
+        #[arg(long)]
+        ack: bool,
+    },
+    /// Acknowledge events by their numbers
+    Ack {
+        /// Numbers, as `read` prints them
+        #[arg(required = true, value_name = "NUMBER")]
+        ids: Vec<i64>,
+    },
+    /// Make events readable again
+    Replay {
+        #[command(flatten)]
+        events: EventArgs,
+        /// Every event of the store
+        #[arg(long)]
+        all: bool,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -11,15 +11,7 @@ use crate::{Context, project};
 /// Lists tasks.
 pub(crate) fn tasks(args: &Ls, ctx: &Context) -> Result<i32> {
     let engine = ctx.engine()?;
-    let page = engine.tasks(&TaskFilter {
-        namespace: args.namespace.clone(),
-        name: args.name.clone(),
-        status: args.status.clone(),
-        tag: args.tag.clone(),
-        q: args.query.clone(),
-        limit: Some(args.limit),
-        offset: args.offset,
-    })?;
+    let page = engine.tasks(&TaskFilter { limit: Some(args.limit), offset: args.offset, ..args.filter.wire() })?;
     if ctx.json {
         output::json(&page);
         return Ok(0);

@@ -4,6 +4,7 @@ mod act;
 mod args;
 mod bench;
 mod dev;
+mod dlq;
 mod doctor;
 mod interrupt;
 mod list;
@@ -88,16 +89,22 @@ fn dispatch(cli: Cli) -> Result<i32> {
         Command::Run(args) => run::run(&args, &ctx),
         Command::Ls(args) => list::tasks(&args, &ctx),
         Command::Show(args) => show::run(&args, &ctx),
-        Command::Cancel(args) => act::tasks(&args, "cancel", None, &ctx),
+        Command::Cancel(args) => act::tasks(&args, "cancel", None, None, &ctx),
         Command::Retry(args) => match &args.from {
-            Some(step) => act::tasks(&args.tasks, "reset_for_retry", Some(step), &ctx),
-            None => act::tasks(&args.tasks, "retry_failed", None, &ctx),
+            Some(step) => act::tasks(&args.tasks, "reset_for_retry", Some(step), None, &ctx),
+            None => {
+                let mut tasks = args.tasks;
+                tasks.bulk.all |= args.failed;
+                act::tasks(&tasks, "retry_failed", None, Some("blocked_by_failures"), &ctx)
+            }
         },
-        Command::Pause(args) => act::tasks(&args, "pause", None, &ctx),
-        Command::Resume(args) => act::tasks(&args, "resume", None, &ctx),
+        Command::Pause(args) => act::tasks(&args, "pause", None, None, &ctx),
+        Command::Resume(args) => act::tasks(&args, "resume", None, Some("paused"), &ctx),
         Command::Resolve(args) => act::step(&args, "resolve_manually", None, &ctx),
         Command::Complete(args) => act::step(&args.step, "complete_manually", Some(json_of(&args.result)?), &ctx),
-        Command::GiveUp(args) => act::tasks(&args, "give_up", None, &ctx),
+        Command::GiveUp(args) => act::tasks(&args, "give_up", None, Some("blocked_by_failures"), &ctx),
+        Command::Dlq(command) => dlq::run(command, &ctx),
+        Command::Events(command) => dlq::events(command, &ctx),
         Command::Template(Template::Validate { paths, strict, env }) => template::validate(&paths, strict, env, &ctx),
         Command::Template(Template::Ls) => template::ls(&ctx),
         Command::Template(Template::Show { name, dir }) => template::show(&name, &dir, &ctx),

@@ -136,6 +136,28 @@ pub(crate) fn progress(text: &str) {
     let _ = write!(err, "\r\x1b[2K{}", coloured(true, Colour::Dim, &text)).and_then(|()| err.flush());
 }
 
+/// Tells how far a long action is: in place on a terminal, else a line a tenth.
+pub(crate) struct Meter<'a> {
+    what: &'a str,
+    told: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn new(what: &'a str) -> Meter<'a> {
+        Meter { what, told: 0 }
+    }
+
+    pub(crate) fn show(&mut self, done: u64, of: u64) {
+        let text = format!("{}: {done} of {of}", self.what.replace('_', " "));
+        if std::io::stderr().is_terminal() {
+            progress(&text);
+        } else if done * 10 / of.max(1) > self.told {
+            self.told = done * 10 / of.max(1);
+            note(&text);
+        }
+    }
+}
+
 /// Takes the progress line away.
 pub(crate) fn clear_progress() {
     if PROGRESS.swap(false, Ordering::Relaxed) {

@@ -49,6 +49,16 @@ pub fn event_uuid(task: Uuid, no: u16, fence: u32) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
+/// The UUID of an event published when an attempt ended; the same event always has the same id, so consumers can
+/// tell a repeated delivery.
+pub fn domain_event_uuid(task: Uuid, no: u16, fence: u32, index: usize) -> Uuid {
+    let mut bytes = event_uuid(task, no, fence).into_bytes();
+    for (byte, token) in bytes[8..10].iter_mut().zip(((index as u16 + 1) & 0x3fff).to_be_bytes()) {
+        *byte ^= token;
+    }
+    Uuid::from_bytes(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,11 @@
 //! - [`state`]: the control rows of tasks and steps;
 //! - [`machine`]: `(neighbourhood, event, now) -> changes`, the only place that knows the rules;
 //! - [`outcome`]: what a handler's result may ask for (decisions, batches);
+//! - [`event`]: which declared events an attempt's end publishes;
 //! - [`retry`]: delays and which failures are tried again;
 //! - [`id`]: how step identifiers follow from task identifiers.
 
+pub mod event;
 pub mod graph;
 pub mod id;
 pub mod load;

@@ -16,6 +16,7 @@
 
 use serde_json::Value;
 
+use crate::event::Occasion;
 use crate::graph::{Index, Workflow};
 use crate::id::STEP_NUMBERS;
 use crate::outcome::{self, Expansion};
@@ -257,6 +258,8 @@ pub struct Changes {
     pub cleared: Vec<u16>,
     /// Steps that no longer exist.
     pub removed: Vec<u16>,
+    /// For which declared events of the step this is the occasion.
+    pub occasion: Option<Occasion>,
     /// Opens a dead letter.
     pub dead_letter: Option<DeadLetterReason>,
 }
@@ -688,6 +691,7 @@ fn finish(hood: &mut Neighbourhood, no: u16, fence: u32, outcome: Outcome, momen
             Ok(expansion) if fits(hood, expansion.as_ref()) => {
                 hood.rows[at].step.attempts += 1;
                 changes.attempt_end = Some(AttemptEnd::Completed);
+                changes.occasion = Some(Occasion::Success);
                 complete(hood, at, expansion, now, changes);
             }
             Ok(_) => {
@@ -764,9 +768,11 @@ fn fail(
     changes.attempt_end = Some(if timed_out { AttemptEnd::TimedOut } else { AttemptEnd::Failed });
     let workflow = hood.workflow;
     let step = &mut hood.rows[at].step;
-    step.attempts += 1;
     let policy = &workflow.template.steps[usize::from(step.template)].retry;
-    if retryable && policy.retryable && step.attempts < policy.max_attempts {
+    let occasion = Occasion::of_failure(policy, step.attempts, retryable);
+    step.attempts += 1;
+    changes.occasion = Some(occasion);
+    if occasion == Occasion::RetryableFailure {
         let delay = match retry_after_ms {
             Some(asked) => asked.clamp(0, retry::RETRY_AFTER_MS_MAX),
             None => retry::with_jitter(retry::delay_ms(policy, step.attempts), moment.jitter_permille),
@@ -832,6 +838,7 @@ fn crashed(hood: &mut Neighbourhood, at: usize, moment: Moment, changes: &mut Ch
         step.crashes
     );
     changes.fault = Some(Fault { error_type: "poison_step", message });
+    changes.occasion = Some(Occasion::PermanentFailure);
     changes.dead_letter = Some(DeadLetterReason::PoisonStep);
     give_up_step(hood, at, moment.now, changes);
 }
@@ -935,6 +942,7 @@ fn operate(hood: &mut Neighbourhood, action: Action, now: i64, changes: &mut Cha
             }
             reopen(hood, now);
             hood.cut_short(at, changes);
+            changes.occasion = Some(Occasion::Success);
             hood.set(at, StepState::Complete);
             if let Some(expansion) = expansion {
                 hood.expand(hood.rows[at].step.template, expansion, changes);

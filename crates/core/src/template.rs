@@ -262,6 +262,17 @@ pub enum DeliveryMode {
     Broadcast,
 }
 
+impl DeliveryMode {
+    /// The spelling of templates and the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeliveryMode::Durable => "durable",
+            DeliveryMode::Fast => "fast",
+            DeliveryMode::Broadcast => "broadcast",
+        }
+    }
+}
+
 /// How a batchable step is split and run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchConfig {

@@ -52,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) sessions: Mutex<Vec<Arc<Session>>>,
     // Who waits for a task to rest; a commit looks here only for tasks that did.
     pub(crate) waiters: Mutex<FxHashMap<i64, Vec<SyncSender<()>>>>,
+    // Counts commits that may have made durable events readable; their readers wait here.
+    events: Mutex<u64>,
+    events_arrived: Condvar,
     inbox: Mutex<Inbox>,
     arrival: Condvar,
     room: Condvar,
@@ -67,6 +70,8 @@ impl Shared {
             max_crashes,
             sessions: Mutex::default(),
             waiters: Mutex::default(),
+            events: Mutex::default(),
+            events_arrived: Condvar::new(),
             inbox: Mutex::default(),
             arrival: Condvar::new(),
             room: Condvar::new(),
@@ -112,6 +117,24 @@ impl Shared {
         self.inbox.lock().closing = true;
         self.arrival.notify_one();
         self.room.notify_all();
+    }
+
+    /// Marks a moment for [`Shared::wait_for_events`].
+    pub(crate) fn events_seen(&self) -> u64 {
+        *self.events.lock()
+    }
+
+    /// Waits until durable events may have arrived since `seen`, at most until `deadline` or for a second: a message
+    /// also becomes readable by the passing of time.
+    pub(crate) fn wait_for_events(&self, seen: u64, deadline: Instant) {
+        let deadline = deadline.min(Instant::now() + Duration::from_secs(1));
+        let mut events = self.events.lock();
+        while *events == seen && !self.events_arrived.wait_until(&mut events, deadline).timed_out() {}
+    }
+
+    fn tell_events(&self) {
+        *self.events.lock() += 1;
+        self.events_arrived.notify_all();
     }
 
     fn wake_waiters(&self, task: i64) {
@@ -203,6 +226,7 @@ impl Loop {
             self.maybe_ready = true;
             self.read_wake(shared);
             shared.wake_all_waiters();
+            shared.tell_events();
             shared.sessions.lock().iter().for_each(|s| s.tell_changed_outside());
         }
     }
@@ -264,11 +288,11 @@ impl Loop {
         committed: Committed,
         due: bool,
     ) {
-        let Committed { results, claimed, rested, cut_short, next_wake, left_ready } = committed;
+        let Committed { results, claimed, rested, cut_short, next_wake, published, left_ready } = committed;
         // Results first: what a claim needs must be in the cache before its worker sees it.
         let mut sent_again = Vec::new();
         for (op, result) in ops.into_iter().zip(&results) {
-            if let Op::Finish { task, no, fence, worker, report } = op {
+            if let Op::Finish { task, no, fence, worker, report, .. } = op {
                 match (result, report) {
                     (Ok(Done::Finished { accepted: true }), Report::Success { result, .. }) => {
                         shared.cache.keep_result(task, no, result.into());
@@ -284,6 +308,7 @@ impl Loop {
                             fence,
                             worker,
                             report: unstorable(error, execution_us),
+                            events: Vec::new(),
                         });
                     }
                     (Err(error), _) => tracing::error!(task, step = no, %error, "a report could not be stored"),
@@ -335,6 +360,14 @@ impl Loop {
         for cut in cut_short {
             if let Some(session) = sessions.iter().find(|s| s.worker == cut.worker) {
                 session.tell_cut_short(cut);
+            }
+        }
+        if published.iter().any(|event| event.queue.is_some()) {
+            shared.tell_events();
+        }
+        for event in published.into_iter().filter(|event| event.is_told) {
+            if let Some(session) = sessions.iter().find(|s| s.worker == event.worker).or(sessions.first()) {
+                session.tell_event(event.message);
             }
         }
         sent_again.into_iter().for_each(|op| shared.send(op));

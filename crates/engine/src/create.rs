@@ -1,9 +1,5 @@
 //! From a request to a task that can be stored.
 
-use std::sync::Arc;
-
-use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -13,6 +9,8 @@ use tasker_core::{id, outcome};
 use tasker_store::{Idempotency, NewTask, Store, TemplateRecord};
 use tasker_wire::{Error, Json, Kind, TaskRequest};
 use uuid::Uuid;
+
+use crate::schemas::{self, Place, Schemas};
 
 /// Largest context, bytes.
 pub const CONTEXT_BYTES_MAX: usize = 1 << 20;
@@ -42,60 +40,6 @@ struct Details<'a> {
     run_at: Option<String>,
 }
 
-/// Compiled input schemas, by template row.
-#[derive(Default)]
-pub(crate) struct Schemas {
-    // Read once a task of a template with a schema, written once a template.
-    compiled: RwLock<FxHashMap<i64, Arc<jsonschema::Validator>>>,
-}
-
-impl Schemas {
-    fn check(&self, template: i64, schema: &Value, context: &Value) -> Result<(), Error> {
-        let found = self.compiled.read().get(&template).cloned();
-        let validator = match found {
-            Some(validator) => validator,
-            None => {
-                let compiled = compile_schema(schema).map_err(|e| {
-                    Error::new(
-                        Kind::Unprocessable,
-                        "invalid_template",
-                        format!("the template's input_schema is not a valid JSON Schema: {e}"),
-                    )
-                })?;
-                self.compiled.write().entry(template).or_insert_with(|| Arc::new(compiled)).clone()
-            }
-        };
-        let violations: Vec<Value> = validator
-            .iter_errors(context)
-            .map(|e| json!({"pointer": e.instance_path().to_string(), "message": e.to_string()}))
-            .collect();
-        if violations.is_empty() {
-            return Ok(());
-        }
-        let listed: Vec<String> = violations
-            .iter()
-            .map(|v| {
-                format!(
-                    "  {}: {}",
-                    v["pointer"].as_str().filter(|p| !p.is_empty()).unwrap_or("/"),
-                    v["message"].as_str().unwrap_or("")
-                )
-            })
-            .collect();
-        Err(Error::new(
-            Kind::Unprocessable,
-            "context_violates_schema",
-            format!("the context does not fit the template's input_schema:\n{}", listed.join("\n")),
-        )
-        .hint("correct the context and send the request again; nothing was stored")
-        .details(Value::Array(violations)))
-    }
-}
-
-pub(crate) fn compile_schema(schema: &Value) -> Result<jsonschema::Validator, String> {
-    jsonschema::options().with_draft(jsonschema::Draft::Draft202012).build(schema).map_err(|e| e.to_string())
-}
-
 /// Checks a request and makes the task of it.
 pub(crate) fn new_task(
     store: &dyn Store,
@@ -118,11 +62,21 @@ pub(crate) fn new_task(
     let context = context_of(&workflow, sent)?;
     let parsed = || serde_json::from_str::<Value>(&context).map_err(|e| not_json(&e.to_string()));
     if let Some(schema) = &workflow.template.input_schema {
-        schemas.check(template.id, schema, &parsed()?)?;
+        let violations = schemas.violations((template.id, Place::Input), schema, &parsed()?);
+        if !violations.is_empty() {
+            let listed = schemas::listed(&violations);
+            return Err(Error::new(
+                Kind::Unprocessable,
+                "context_violates_schema",
+                format!("the context does not fit the template's input_schema:\n{listed}"),
+            )
+            .hint("correct the context and send the request again; nothing was stored")
+            .details(Value::Array(violations)));
+        }
     }
     let requested_at = match &request.requested_at {
-        Some(at) => crate::views::time(parse_time("requested_at", at)?),
-        None => crate::views::time(now),
+        Some(at) => tasker_store::time(parse_time("requested_at", at)?),
+        None => tasker_store::time(now),
     };
     let start_at = request.run_at.as_ref().map(|at| parse_time("run_at", at)).transpose()?;
     let correlation_id = request.correlation_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
@@ -136,7 +90,7 @@ pub(crate) fn new_task(
         idempotency_key: request.idempotency_key.as_deref(),
         options: request.options.as_ref(),
         requested_at,
-        run_at: start_at.map(crate::views::time),
+        run_at: start_at.map(tasker_store::time),
     };
     Ok(NewTask {
         uuid: id::task_uuid(Uuid::now_v7()),
@@ -260,7 +214,7 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-fn parse_time(field: &str, text: &str) -> Result<i64, Error> {
+pub(crate) fn parse_time(field: &str, text: &str) -> Result<i64, Error> {
     text.parse::<jiff::Timestamp>().map(|t| t.as_millisecond()).map_err(|e| {
         Error::new(Kind::Invalid, "invalid_request", format!("`{field}` is not a time: {e}"))
             .hint("use RFC 3339, for example 2026-01-31T12:00:00Z")

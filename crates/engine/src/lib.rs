@@ -8,6 +8,8 @@ mod clock;
 mod committer;
 mod create;
 mod liveness;
+mod operate;
+mod schemas;
 mod session;
 mod views;
 
@@ -20,24 +22,23 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tasker_core::load;
-use tasker_core::state::{StepState, TaskState};
+use tasker_core::state::StepState;
 use tasker_core::{id, outcome};
 use tasker_store::sqlite::Sqlite;
 use tasker_store::{Done, NewWorker, Op, Store, TaskRecord};
 use tasker_wire::{
-    AuditView, DeadLetterView, DoctorReport, Error, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest,
-    TaskView, TemplateView, WorkerView,
+    AuditView, DoctorReport, Error, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest, TaskView, TemplateView,
+    WorkerView,
 };
 use uuid::Uuid;
 
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
 pub use session::{Given, Session};
-pub use tasker_store::{Claimed, Order, TaskInfo};
-pub use views::time;
+pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 
 use committer::Shared;
-use create::Schemas;
 use liveness::Liveness;
+use schemas::Schemas;
 
 /// Tasks in one bulk creation.
 pub const BULK_MAX: usize = 1_000;
@@ -263,16 +264,9 @@ impl Engine {
                     Error::new(Kind::Unprocessable, "invalid_template", e.to_string().trim_end().to_string())
                 })?;
         let template = loaded.template;
-        for (what, schema) in std::iter::once(("input_schema".to_string(), template.input_schema.as_ref())).chain(
-            template.steps.iter().map(|s| (format!("result_schema of step `{}`", s.name), s.result_schema.as_ref())),
-        ) {
-            if let Some(Err(why)) = schema.map(create::compile_schema) {
-                return Err(Error::new(
-                    Kind::Unprocessable,
-                    "invalid_template",
-                    format!("{}: the {what} is not a valid JSON Schema: {why}", file.path),
-                ));
-            }
+        let faults = Schemas::faults(&template);
+        if !faults.is_empty() {
+            return Err(schemas::refused(&file.path, &faults));
         }
         let identity = (template.namespace.clone(), template.name.clone(), template.version.clone());
         self.commit_one(Op::AddTemplate(tasker_store::TemplateSource {
@@ -363,14 +357,7 @@ impl Engine {
 
     /// A page of tasks, newest first.
     pub fn tasks(&self, filter: &TaskFilter) -> Result<TaskList, Error> {
-        if let Some(status) = &filter.status
-            && status != "paused"
-            && TaskState::parse(status).is_none()
-        {
-            let known: Vec<&str> = TaskState::ALL.iter().map(|s| s.as_str()).chain(["paused"]).collect();
-            return Err(Error::new(Kind::Invalid, "invalid_request", format!("`{status}` is not a task status"))
-                .hint(format!("use one of {}", known.join(", "))));
-        }
+        operate::check(filter)?;
         let (records, total) = self.store().tasks(filter)?;
         Ok(TaskList { tasks: records.iter().map(|r| self.view(r)).collect::<Result<_, _>>()?, total })
     }
@@ -402,11 +389,6 @@ impl Engine {
         let workflow = self.store().workflow(record.template)?;
         let steps = self.store().steps(record.id)?;
         Ok(self.store().audit(record.id)?.into_iter().map(|a| views::audit(a, &record, &workflow, &steps)).collect())
-    }
-
-    /// Dead letters, newest first.
-    pub fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetterView>, Error> {
-        Ok(self.store().dead_letters(limit)?.into_iter().map(views::dead_letter).collect())
     }
 
     /// Workers, those seen last first.
@@ -537,14 +519,25 @@ impl Engine {
         }
     }
 
-    /// Queues a report on an attempt; it is stored with the next commit.
-    pub fn report(&self, session: &Session, claimed: &Claimed, report: Report) {
+    /// Queues a report on an attempt; it is stored with the next commit. `events`: payloads that publishers made.
+    ///
+    /// A result that breaks its `result_schema` becomes a failure; an event that breaks its schema is not published.
+    pub fn report(
+        &self,
+        session: &Session,
+        info: &TaskInfo,
+        claimed: &Claimed,
+        report: Report,
+        mut events: Vec<PreparedEvent>,
+    ) {
+        let report = self.inner.schemas.vet(info, claimed, report, &mut events);
         self.inner.shared.send(Op::Finish {
             task: claimed.task,
             no: claimed.no,
             fence: claimed.fence,
             worker: session.worker,
             report,
+            events,
         });
     }
 

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tasker_store::{ClaimRequest, Claimed, CutShort, TaskInfo};
 
+/// In-process events kept for a worker that does not take them; the oldest are dropped.
+const EVENTS_KEPT: usize = 10_000;
+
 /// A step given to a worker.
 #[derive(Debug)]
 pub struct Given {
@@ -32,12 +35,15 @@ pub struct Session {
     claiming: AtomicBool,
     inbox: Mutex<Inbox>,
     arrival: Condvar,
+    events_arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Inbox {
     given: VecDeque<Given>,
     cut_short: Vec<CutShort>,
+    events: VecDeque<Arc<str>>,
+    events_dropped: u64,
     /// Another process wrote to the store: leases may be gone without a word.
     changed_outside: bool,
     waiting: usize,
@@ -55,6 +61,7 @@ impl Session {
             claiming: AtomicBool::new(true),
             inbox: Mutex::default(),
             arrival: Condvar::new(),
+            events_arrived: Condvar::new(),
         }
     }
 
@@ -73,6 +80,7 @@ impl Session {
         self.stop_claiming();
         self.inbox.lock().closed = true;
         self.arrival.notify_all();
+        self.events_arrived.notify_all();
     }
 
     /// Whether the session has ended.
@@ -156,6 +164,36 @@ impl Session {
 
     pub(crate) fn tell_cut_short(&self, cut: CutShort) {
         self.inbox.lock().cut_short.push(cut);
+    }
+
+    /// Takes up to `max` domain events meant for this process, waiting at most `timeout` for the first. They are kept
+    /// in memory only, at most [`EVENTS_KEPT`].
+    pub fn take_events(&self, max: usize, timeout: Duration) -> Vec<Arc<str>> {
+        let deadline = Instant::now() + timeout;
+        let mut inbox = self.inbox.lock();
+        while inbox.events.is_empty() && !inbox.closed {
+            if self.events_arrived.wait_until(&mut inbox, deadline).timed_out() {
+                break;
+            }
+        }
+        let count = max.min(inbox.events.len());
+        inbox.events.drain(..count).collect()
+    }
+
+    /// Events that were dropped because nobody took them.
+    pub fn events_dropped(&self) -> u64 {
+        self.inbox.lock().events_dropped
+    }
+
+    pub(crate) fn tell_event(&self, event: Arc<str>) {
+        let mut inbox = self.inbox.lock();
+        if inbox.events.len() >= EVENTS_KEPT {
+            inbox.events.pop_front();
+            inbox.events_dropped += 1;
+        }
+        inbox.events.push_back(event);
+        drop(inbox);
+        self.events_arrived.notify_one();
     }
 
     pub(crate) fn tell_changed_outside(&self) {

@@ -6,17 +6,13 @@ use serde_json::Value;
 use tasker_core::graph::Workflow;
 use tasker_core::id;
 use tasker_core::state::{AttemptEnd, Counts, StepState, Task, TaskState};
-use tasker_store::{AttemptRecord, AuditRecord, DeadLetterRecord, StepRecord, TaskRecord, WorkerRecord};
-use tasker_wire::{
-    AttemptView, AuditView, DeadLetterView, Json, StepCounts, StepError, StepView, TaskView, WorkerView, json_of,
-    json_text,
+use tasker_store::{
+    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, WorkerRecord, time,
 };
-
-/// Unix milliseconds as RFC 3339 in UTC.
-pub fn time(ms: i64) -> String {
-    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!("{time:.3}")
-}
+use tasker_wire::{
+    AttemptView, AuditView, DeadLetterView, EventView, Json, StepCounts, StepError, StepView, TaskView, WorkerView,
+    json_of, json_text,
+};
 
 /// The public state, `paused` included.
 pub(crate) fn status(task: &Task) -> &'static str {
@@ -228,10 +224,30 @@ pub(crate) fn audit(
 
 pub(crate) fn dead_letter(record: DeadLetterRecord) -> DeadLetterView {
     DeadLetterView {
+        id: record.id,
+        namespace: record.namespace,
+        name: record.name,
+        step: record.step,
+        error_type: record.error_type,
+        message: record.message,
+        fingerprint: record.fingerprint,
+        note: record.note,
+        resolution: record.resolution,
         task_uuid: record.task.to_string(),
         reason: record.reason.as_str(),
         opened_at: time(record.opened_at),
         resolved_at: record.resolved_at.map(time),
+    }
+}
+
+pub(crate) fn event(record: EventRecord) -> EventView {
+    EventView {
+        msg_id: record.msg_id,
+        read_ct: record.read_ct,
+        enqueued_at: time(record.enqueued_at),
+        visible_at: time(record.visible_at),
+        archived_at: record.archived_at.map(time),
+        message: json_text(record.message),
     }
 }
 

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use tasker_core::graph::Workflow;
 use tasker_core::id;
 use tasker_core::state::{AttemptEnd, DeadLetterReason, StepState, TaskState};
-use tasker_wire::{Error, Failure, Kind, Report, StepError, TaskFilter};
+use tasker_wire::{DeadLetterFilter, Error, EventFilter, Failure, Kind, Report, StepError, TaskFilter};
 use uuid::Uuid;
 
 use crate::{
-    AttemptRecord, Batch, ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, NewWorker, Op, Order,
-    StepRecord, Store, TaskRecord, TemplateSource, compile,
+    AttemptRecord, Batch, ClaimRequest, Claimed, Committed, CutShort, Done, EventRecord, Idempotency, LetterOrder,
+    NewTask, NewWorker, Op, Order, PreparedEvent, StepRecord, Store, TaskRecord, TemplateSource, compile,
 };
 
 /// Runs every scenario, each on a store of its own. The panic of a failing one names it.
@@ -94,6 +94,10 @@ scenarios![
     operators_complete_resolve_and_reset,
     a_refused_action_leaves_no_trace,
     a_failed_task_opens_a_dead_letter_and_a_retry_settles_it,
+    dead_letters_are_grouped_and_annotated_and_replayed,
+    declared_events_are_stored_with_the_result,
+    events_of_a_task_are_read_in_order_and_by_one_reader,
+    events_are_acknowledged_and_replayed,
     a_decision_creates_steps_and_its_reset_removes_them,
     a_batch_stores_the_inputs_of_its_workers,
     a_batch_runs_no_more_workers_than_allowed,
@@ -119,6 +123,22 @@ steps:
   - {name: a, handler: shop.a, retry: {max_attempts: 3, backoff_base_ms: 50}}
   - {name: b, handler: shop.b, depends_on: [a]}
 ";
+const TOLD: &str = "
+name: told
+namespace_name: shop
+version: 1.0.0
+steps:
+  - name: a
+    handler: shop.a
+    retry: {max_attempts: 2, backoff: none}
+    publishes_events:
+      - {name: a.done}
+      - {name: a.seen, condition: always}
+      - {name: a.again, condition: retryable_failure}
+      - {name: a.over, condition: permanent_failure, publisher: p}
+      - {name: a.felt, condition: failure, delivery_mode: fast}
+  - {name: b, handler: shop.a, depends_on: [a], publishes_events: [{name: b.done, delivery_mode: broadcast}]}
+";
 const WIDE: &str = "
 name: wide
 namespace_name: shop
@@ -139,6 +159,16 @@ steps:
   - {name: right, handler: h, depends_on: [route]}
   - {name: end, type: deferred_convergence, handler: h, depends_on: [left, right]}
 ";
+
+const ALL_LETTERS: DeadLetterFilter = DeadLetterFilter {
+    all: true,
+    reason: None,
+    namespace: None,
+    name: None,
+    fingerprint: None,
+    task_uuid: None,
+    limit: None,
+};
 
 fn batch(config: &str) -> String {
     format!(
@@ -352,7 +382,14 @@ fn failure(retryable: bool) -> Report {
 }
 
 fn finish(by: &ClaimRequest, claimed: &Claimed, report: Report) -> Op {
-    Op::Finish { task: claimed.task, no: claimed.no, fence: claimed.fence, worker: by.worker, report }
+    Op::Finish {
+        task: claimed.task,
+        no: claimed.no,
+        fence: claimed.fence,
+        worker: by.worker,
+        report,
+        events: Vec::new(),
+    }
 }
 
 fn key(claimed: &Claimed) -> (i64, u16, u32) {
@@ -470,7 +507,8 @@ fn a_report_with_an_old_fence_changes_nothing(s: &Setup) {
 fn a_report_on_what_does_not_exist_changes_nothing(s: &Setup) {
     let worker = s.worker("w", &["shop"]);
     let task = s.task_of(CHAIN);
-    let report = |task, no| Op::Finish { task, no, fence: 1, worker: worker.worker, report: success("1") };
+    let report =
+        |task, no| Op::Finish { task, no, fence: 1, worker: worker.worker, report: success("1"), events: Vec::new() };
     for op in [report(task.id + 1_000, 0), report(task.id, 9)] {
         assert_eq!(s.one(op), Ok(Done::Finished { accepted: false }));
     }
@@ -702,7 +740,7 @@ fn a_step_that_kills_its_workers_is_given_up(s: &Setup) {
     assert_eq!((s.step(task, "a").step.state, s.state(task)), (StepState::Error, TaskState::BlockedByFailures));
     let last = s.history(task, 0).pop().unwrap();
     assert!(last.error.unwrap().contains("poison_step"));
-    assert_eq!(s.store.dead_letters(10).unwrap()[0].reason, DeadLetterReason::PoisonStep);
+    assert_eq!(s.store.dead_letters(&ALL_LETTERS).unwrap()[0].reason, DeadLetterReason::PoisonStep);
 }
 
 fn a_delayed_task_starts_at_its_time(s: &Setup) {
@@ -741,7 +779,7 @@ fn a_stale_task_becomes_a_dead_letter(s: &Setup) {
     assert_eq!(s.state(none), TaskState::StepsInProcess);
     assert_eq!(s.step(letter, "b").step.state, StepState::Cancelled);
     assert_eq!(s.ends(letter, 0), [AttemptEnd::Cancelled]);
-    let letters = s.store.dead_letters(10).unwrap();
+    let letters = s.store.dead_letters(&ALL_LETTERS).unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!((letters[0].task, letters[0].reason), (letter.uuid, DeadLetterReason::StalenessTimeout));
     assert_eq!((letters[0].opened_at, letters[0].resolved_at), (NOW + 60_000, None));
@@ -995,16 +1033,16 @@ fn a_failed_task_opens_a_dead_letter_and_a_retry_settles_it(s: &Setup) {
     let task = s.task_of(ONE);
     let a = s.take(&worker);
     assert!(s.finish(&worker, &a, failure(false)));
-    let letter = s.store.dead_letters(10).unwrap().pop().unwrap();
+    let letter = s.store.dead_letters(&ALL_LETTERS).unwrap().pop().unwrap();
     assert_eq!((letter.task, letter.reason), (task.uuid, DeadLetterReason::PermanentFailure));
     s.pass(7);
     assert_eq!(s.act(task, Order::RetryFailed), Ok(Done::Acted));
-    assert_eq!(s.store.dead_letters(10).unwrap()[0].resolved_at, Some(NOW + 7));
+    assert_eq!(s.store.dead_letters(&ALL_LETTERS).unwrap()[0].resolved_at, Some(NOW + 7));
     let a = s.take(&worker);
     assert_eq!(a.attempts, 0, "attempts are fresh");
     assert!(a.fence > 2, "what a cache holds of the step is void");
     assert!(s.finish(&worker, &a, failure(false)));
-    assert_eq!(s.store.dead_letters(10).unwrap().len(), 2);
+    assert_eq!(s.store.dead_letters(&ALL_LETTERS).unwrap().len(), 2);
     assert_eq!(s.act(task, Order::GiveUp), Ok(Done::Acted));
     assert_eq!(s.state(task), TaskState::Error);
     assert_eq!(s.act(task, Order::ResolveTask), Ok(Done::Acted));
@@ -1012,6 +1050,149 @@ fn a_failed_task_opens_a_dead_letter_and_a_retry_settles_it(s: &Setup) {
 }
 
 // --- decisions and batches -------------------------------------------------------------------------------------------
+
+fn dead_letters_are_grouped_and_annotated_and_replayed(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let failed_with = |message: &str| {
+        let task = s.task_of(ONE);
+        let mut report = failure(false);
+        if let Report::Failure(failure) = &mut report {
+            failure.error.message = message.into();
+        }
+        assert!(s.finish(&worker, &s.take(&worker), report));
+        task
+    };
+    let first = failed_with("no order 17");
+    failed_with("no order 18");
+    failed_with("no customer");
+    let letters = |filter: &DeadLetterFilter| s.store.dead_letters(filter).unwrap();
+    let open = letters(&DeadLetterFilter::default());
+    assert_eq!(open.len(), 3);
+    let of_first = open.last().unwrap();
+    assert_eq!((of_first.task, of_first.step.as_deref()), (first.uuid, Some("a")));
+    assert_eq!((of_first.error_type.as_deref(), of_first.message.as_deref()), (Some("custom"), Some("no order 17")));
+    let alike = DeadLetterFilter { fingerprint: Some(of_first.fingerprint.clone()), ..DeadLetterFilter::default() };
+    assert_eq!(letters(&alike).len(), 2, "numbers do not matter");
+    let act = |id, order| s.one(Op::DeadLetter { id, order, actor: "ann".into(), reason: String::new() });
+    assert_eq!(act(of_first.id, LetterOrder::Annotate("looked at".into())), Ok(Done::Acted));
+    assert_eq!(letters(&alike).pop().unwrap().note.as_deref(), Some("looked at"));
+    assert_eq!(act(of_first.id, LetterOrder::Replay), Ok(Done::Acted));
+    assert_eq!(act(of_first.id, LetterOrder::Replay).unwrap_err().kind, Kind::Conflict);
+    assert_eq!(act(99, LetterOrder::Discard).unwrap_err().kind, Kind::NotFound);
+    assert_eq!(s.do_one(&worker, json!(1)).task, first.id, "a replayed task runs");
+    assert_eq!(s.state(first), TaskState::Complete);
+    let discarded = open.first().unwrap();
+    assert_eq!(act(discarded.id, LetterOrder::Discard), Ok(Done::Acted));
+    assert_eq!(s.store.task(discarded.task).unwrap().unwrap().task.state, TaskState::Error);
+    let all = DeadLetterFilter { all: true, ..DeadLetterFilter::default() };
+    let ends: Vec<_> = letters(&all).into_iter().map(|l| l.resolution).collect();
+    assert_eq!(ends, [Some("discarded".to_string()), None, Some("replayed".into())]);
+    let audit: Vec<String> = s.store.audit(first.id).unwrap().into_iter().map(|a| a.action).collect();
+    assert_eq!(audit, ["retry_failed"]);
+}
+
+fn all_events(s: &Setup) -> Vec<(String, Value)> {
+    let read = |e: EventRecord| {
+        let message: Value = serde_json::from_str(&e.message).unwrap();
+        (message["event_name"].as_str().unwrap().to_string(), message)
+    };
+    s.store.events(&EventFilter::default()).unwrap().into_iter().map(read).collect()
+}
+
+fn declared_events_are_stored_with_the_result(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let new = NewTask { details: r#"{"correlation_id":"c"}"#.into(), ..s.new_task(TOLD) };
+    let task = s.create(new);
+    let a = s.take(&worker);
+    let committed = s.commit(&[finish(&worker, &a, failure(true)), finish(&worker, &a, success("1"))], &[]);
+    let told: Vec<(&str, bool)> = committed.published.iter().map(|e| (e.name.as_str(), e.queue.is_some())).collect();
+    assert_eq!(told, [("a.seen", true), ("a.again", true), ("a.felt", false)], "a rejected report publishes nothing");
+    assert_eq!(committed.published.iter().filter(|e| e.is_told).count(), 1);
+    assert_eq!(committed.published[0].worker, worker.worker);
+    let (names, messages): (Vec<String>, Vec<Value>) = all_events(s).into_iter().unzip();
+    assert_eq!(names, ["a.seen", "a.again"]);
+    assert_eq!(messages[0]["payload"]["message"], "no");
+    let metadata = &messages[1]["metadata"];
+    assert_eq!(metadata["task_uuid"], task.uuid.to_string());
+    assert_eq!(metadata["step_uuid"], id::step_uuid(task.uuid, 0).to_string());
+    let said = ["step_name", "namespace", "correlation_id", "condition", "delivery_mode", "fired_by"];
+    let said: Vec<&str> = said.iter().map(|k| metadata[*k].as_str().unwrap()).collect();
+    assert_eq!(said, ["a", "shop", "c", "retryable_failure", "durable", "default"]);
+    // The last attempt, with what publishers made of it.
+    let a = s.take(&worker);
+    assert_eq!(a.failures, 1);
+    let prepared = vec![
+        PreparedEvent { index: 1, payload: None, metadata: None },
+        PreparedEvent { index: 3, payload: Some("[3]".into()), metadata: Some(r#"{"by":"me"}"#.into()) },
+        PreparedEvent { index: 2, payload: Some("0".into()), metadata: None },
+    ];
+    let Op::Finish { task: t, no, fence, worker: w, report, .. } = finish(&worker, &a, failure(true)) else { return };
+    let committed = s.commit(&[Op::Finish { task: t, no, fence, worker: w, report, events: prepared }], &[]);
+    let told: Vec<(&str, bool)> = committed.published.iter().map(|e| (e.name.as_str(), e.is_told)).collect();
+    assert_eq!(told, [("a.over", true), ("a.felt", true)], "what does not fit is not published, prepared or not");
+    let (name, over) = all_events(s).pop().unwrap();
+    assert_eq!((name.as_str(), &over["payload"], &over["metadata"]["by"]), ("a.over", &json!([3]), &json!("me")));
+    assert_eq!(over["metadata"]["fired_by"], "p");
+    // An operator's completion is a success.
+    assert_eq!(s.act(task, Order::CompleteStep(0, "7".into())), Ok(Done::Acted));
+    let names: Vec<(String, Value)> =
+        all_events(s).into_iter().map(|(n, m)| (n, m["payload"].clone())).skip(3).collect();
+    assert_eq!(names, [("a.done".to_string(), json!(7)), ("a.seen".into(), json!(7))]);
+    let ids: std::collections::BTreeSet<String> =
+        all_events(s).into_iter().map(|(_, m)| m["event_id"].to_string()).collect();
+    assert_eq!(ids.len(), 5, "every event has its own id");
+}
+
+fn read(s: &Setup, limit: usize) -> Vec<(i64, i64)> {
+    let op = Op::ReadEvents { queue: "shop_domain_events".into(), limit, visible_at: s.now.get() + 1_000 };
+    match s.one(op).unwrap() {
+        Done::Events(events) => events.into_iter().map(|e| (e.msg_id, e.read_ct)).collect(),
+        other => panic!("a read gave {other:?}"),
+    }
+}
+
+fn events_of_a_task_are_read_in_order_and_by_one_reader(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    for _ in 0..2 {
+        s.task_of(TOLD);
+        s.do_one(&worker, json!(1));
+        s.do_one(&worker, json!(2));
+    }
+    // Three events of each task: a.done, a.seen, b.done.
+    assert_eq!(read(s, 2), [(1, 1), (2, 1)]);
+    assert_eq!(read(s, 10), [(4, 1), (5, 1), (6, 1)], "3 waits behind 1 and 2, which another reader holds");
+    assert!(read(s, 10).is_empty());
+    assert_eq!(s.one(Op::ArchiveEvents { ids: vec![1, 2] }), Ok(Done::Due(2)));
+    assert_eq!(read(s, 10), [(3, 1)]);
+    s.pass(1_000);
+    assert_eq!(read(s, 10), [(3, 2), (4, 2), (5, 2), (6, 2)], "what nobody acknowledged is read again");
+}
+
+fn events_are_acknowledged_and_replayed(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.task_of(TOLD);
+    s.do_one(&worker, json!(1));
+    s.do_one(&worker, json!(2));
+    let ids: Vec<i64> = read(s, 10).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(s.one(Op::ArchiveEvents { ids: ids.clone() }), Ok(Done::Due(3)));
+    assert_eq!(s.one(Op::ArchiveEvents { ids }), Ok(Done::Due(0)), "acknowledging twice does no harm");
+    s.pass(5_000);
+    assert!(read(s, 10).is_empty());
+    let named = |name: &str, archived| EventFilter {
+        namespace: Some("shop".into()),
+        name: Some(name.into()),
+        task_uuid: Some(task.uuid.to_string()),
+        archived: Some(archived),
+        ..EventFilter::default()
+    };
+    let found: Vec<i64> = s.store.events(&named("a.*", true)).unwrap().into_iter().map(|e| e.msg_id).collect();
+    assert_eq!(found, [1, 2]);
+    assert_eq!(s.one(Op::ReplayEvents { ids: found }), Ok(Done::Due(2)));
+    assert_eq!(read(s, 10), [(1, 1), (2, 1)]);
+    assert_eq!(s.store.events(&named("b.done", true)).unwrap().len(), 1);
+    let elsewhere = EventFilter { namespace: Some("other".into()), ..EventFilter::default() };
+    assert!(s.store.events(&elsewhere).unwrap().is_empty());
+}
 
 fn a_decision_creates_steps_and_its_reset_removes_them(s: &Setup) {
     let worker = s.worker("w", &["shop"]);

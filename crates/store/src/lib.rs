@@ -8,20 +8,30 @@
 //! [`conformance::exercise`] runs every behaviour a driver must have.
 
 pub mod conformance;
+mod message;
 mod ops;
 mod records;
 pub mod sqlite;
 mod workflows;
 
+pub use message::events_queue;
 pub use ops::{
-    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, NewWorker, Op, Order, TaskInfo,
-    TemplateSource,
+    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, LetterOrder, NewTask, NewWorker, Op, Order,
+    PreparedEvent, Published, TaskInfo, TemplateSource,
 };
-pub use records::{AttemptRecord, AuditRecord, DeadLetterRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord};
+pub use records::{
+    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
+};
 pub use workflows::{Workflows, compile};
 
-use tasker_wire::{DoctorReport, Error, TaskFilter};
+use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, TaskFilter};
 use uuid::Uuid;
+
+/// A time as everything outside shows it: RFC 3339 in UTC, milliseconds.
+pub fn time(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{time:.3}")
+}
 
 /// A database of tasks. Every method may block; none needs a runtime.
 pub trait Store: Send + Sync + 'static {
@@ -87,8 +97,14 @@ pub trait Store: Send + Sync + 'static {
     /// Operator actions on a task, oldest first.
     fn audit(&self, task: i64) -> Result<Vec<AuditRecord>, Error>;
 
+    /// UUIDs of the tasks a filter matches, oldest first, its `limit` and `offset` left aside.
+    fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error>;
+
     /// Dead letters, newest first.
-    fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error>;
+    fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error>;
+
+    /// Stored domain events, oldest first.
+    fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, Error>;
 
     /// Workers, those seen last first.
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error>;

@@ -8,6 +8,8 @@ use tasker_core::state::TaskState;
 use tasker_wire::{Error, Report};
 use uuid::Uuid;
 
+use crate::EventRecord;
+
 /// What one commit stores.
 pub struct Batch<'a> {
     /// Done in order.
@@ -41,6 +43,8 @@ pub enum Op {
         worker: i64,
         /// What it reports.
         report: Report,
+        /// Payloads of the events it publishes, where they are not the default.
+        events: Vec<PreparedEvent>,
     },
     /// An operator's action.
     Act {
@@ -76,11 +80,63 @@ pub enum Op {
         /// It handed everything back itself, so its attempts are released rather than lost.
         stopped: bool,
     },
+    /// Acts on a dead letter.
+    DeadLetter {
+        /// Its number.
+        id: i64,
+        /// What to do.
+        order: LetterOrder,
+        /// Who does it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Takes events from a queue: invisible to other readers until acknowledged or `visible_at`.
+    ReadEvents {
+        /// Name of the queue.
+        queue: String,
+        /// At most this many.
+        limit: usize,
+        /// Unix milliseconds.
+        visible_at: i64,
+    },
+    /// Acknowledges events: they are kept, and read no more.
+    ArchiveEvents {
+        /// Their numbers.
+        ids: Vec<i64>,
+    },
+    /// Makes events readable again.
+    ReplayEvents {
+        /// Their numbers.
+        ids: Vec<i64>,
+    },
     /// Handles rows whose `wake_at` has passed: leases, retries, starts, lifecycle limits.
     Due {
         /// At most this many.
         limit: usize,
     },
+}
+
+/// A published event whose payload was made, checked or refused before its step's report was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedEvent {
+    /// Place in the step's `publishes_events`.
+    pub index: usize,
+    /// JSON; `None`: the event is not published.
+    pub payload: Option<String>,
+    /// JSON object merged into the event's metadata.
+    pub metadata: Option<String>,
+}
+
+/// What an operator does with a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LetterOrder {
+    /// Runs the task's failed steps again.
+    Replay,
+    /// Settles it; a blocked task ends in `error`.
+    Discard,
+    /// Keeps a note on it.
+    Annotate(String),
 }
 
 /// A task to create.
@@ -219,6 +275,8 @@ pub struct Claimed {
     pub no: u16,
     /// Index in the template.
     pub step: Index,
+    /// Attempts that count against `max_attempts`.
+    pub failures: u32,
     /// Fencing token.
     pub fence: u32,
     /// Attempts started before this one.
@@ -242,6 +300,8 @@ pub struct TaskInfo {
     pub id: i64,
     /// UUID.
     pub uuid: Uuid,
+    /// Template row.
+    pub template: i64,
     /// The workflow.
     pub workflow: Arc<Workflow>,
     /// Input, JSON.
@@ -267,6 +327,21 @@ pub struct CutShort {
     pub fence: u32,
 }
 
+/// An event as published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Store's number of the worker whose step it is of; 0 if none reported.
+    pub worker: i64,
+    /// Event name.
+    pub name: String,
+    /// Queue it was stored in, if it is durable.
+    pub queue: Option<String>,
+    /// The worker hears of it: for subscribers in its process, or for the publisher that made its payload.
+    pub is_told: bool,
+    /// The event, JSON.
+    pub message: Arc<str>,
+}
+
 /// What a commit did.
 #[derive(Debug, Default)]
 pub struct Committed {
@@ -280,6 +355,8 @@ pub struct Committed {
     pub cut_short: Vec<CutShort>,
     /// Earliest `wake_at` this commit wrote.
     pub next_wake: Option<i64>,
+    /// Events published, those of the durable kind already stored.
+    pub published: Vec<Published>,
     /// Steps were queued that no claim of this commit took.
     pub left_ready: bool,
 }
@@ -312,8 +389,10 @@ pub enum Done {
     Template(i64),
     /// Number of the worker row.
     Worker(i64),
-    /// How many rows were due and handled.
+    /// How many rows were handled.
     Due(usize),
+    /// Events taken from their queue, in order.
+    Events(Vec<EventRecord>),
     /// Nothing to tell.
     Nothing,
 }

@@ -93,9 +93,44 @@ pub struct AuditRecord {
     pub at: i64,
 }
 
+/// A domain event in its queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRecord {
+    /// Number in its queue; later events have higher ones.
+    pub msg_id: i64,
+    /// How often it was read.
+    pub read_ct: i64,
+    /// Unix milliseconds.
+    pub enqueued_at: i64,
+    /// Unix milliseconds; not read again before.
+    pub visible_at: i64,
+    /// Unix milliseconds; when it was acknowledged.
+    pub archived_at: Option<i64>,
+    /// The event, JSON.
+    pub message: String,
+}
+
 /// A dead letter.
 #[derive(Debug, Clone)]
 pub struct DeadLetterRecord {
+    /// Its number.
+    pub id: i64,
+    /// Namespace of the template.
+    pub namespace: String,
+    /// Name of the template.
+    pub name: String,
+    /// Name of the template step that failed.
+    pub step: Option<String>,
+    /// Of the error.
+    pub error_type: Option<String>,
+    /// Of the error.
+    pub message: Option<String>,
+    /// The same for errors of one kind.
+    pub fingerprint: String,
+    /// An operator's note.
+    pub note: Option<String>,
+    /// What settled it.
+    pub resolution: Option<String>,
     /// Task UUID.
     pub task: Uuid,
     /// Why.

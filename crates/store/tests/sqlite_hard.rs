@@ -161,6 +161,7 @@ fn no_statement_scans_a_table_that_grows() {
             fence: c.fence,
             worker: worker.worker,
             report: Report::Success { result: "1".into(), metadata: None, execution_us: 1 },
+            events: Vec::new(),
         })
         .collect();
     commit(&store, &finished, &[]).unwrap();
@@ -443,6 +444,7 @@ fn child_that_commits_until_it_is_killed() {
             fence: c.fence,
             worker: worker.worker,
             report: Report::Success { result: filler.clone(), metadata: None, execution_us: 1 },
+            events: Vec::new(),
         }));
         let committed = commit(&store, &ops, &[]).unwrap();
         assert!(committed.results.iter().all(Result::is_ok));

@@ -88,7 +88,7 @@ fn requested() -> String {
 }
 
 /// Which tasks a listing shows.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct TaskFilter {
     /// Template namespace.
@@ -97,6 +97,16 @@ pub struct TaskFilter {
     pub name: Option<String>,
     /// Public task state, or `paused`.
     pub status: Option<String>,
+    /// Who asked for it.
+    pub initiator: Option<String>,
+    /// Which system asked for it.
+    pub source_system: Option<String>,
+    /// Correlation id.
+    pub correlation_id: Option<String>,
+    /// RFC 3339; created at this time or later.
+    pub created_after: Option<String>,
+    /// RFC 3339; created before this time.
+    pub created_before: Option<String>,
     /// Label it must carry.
     pub tag: Option<String>,
     /// Part of the template name or the start of the UUID.
@@ -105,4 +115,63 @@ pub struct TaskFilter {
     pub limit: Option<u32>,
     /// Skip this many.
     pub offset: u32,
+}
+
+impl TaskFilter {
+    /// Whether it matches every task.
+    pub fn is_open(&self) -> bool {
+        *self == TaskFilter { limit: self.limit, offset: self.offset, ..TaskFilter::default() }
+    }
+}
+
+/// Which dead letters a listing or an action is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct DeadLetterFilter {
+    /// Settled ones too.
+    pub all: bool,
+    /// Why they were opened.
+    pub reason: Option<String>,
+    /// Template namespace.
+    pub namespace: Option<String>,
+    /// Template name.
+    pub name: Option<String>,
+    /// Kind of error.
+    pub fingerprint: Option<String>,
+    /// Task UUID.
+    pub task_uuid: Option<String>,
+    /// At most this many.
+    pub limit: Option<u32>,
+}
+
+impl DeadLetterFilter {
+    /// Whether it matches every dead letter.
+    pub fn is_open(&self) -> bool {
+        *self == DeadLetterFilter { all: self.all, limit: self.limit, ..DeadLetterFilter::default() }
+    }
+}
+
+/// Which stored domain events a listing or a replay is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EventFilter {
+    /// Namespace of the template; all when absent.
+    pub namespace: Option<String>,
+    /// Event name; `prefix.*` and `*` match as for subscribers.
+    pub name: Option<String>,
+    /// Task UUID.
+    pub task_uuid: Option<String>,
+    /// Only acknowledged ones (`true`) or only others (`false`).
+    pub archived: Option<bool>,
+    /// Number after which the listing starts.
+    pub after: Option<i64>,
+    /// At most this many.
+    pub limit: Option<u32>,
+}
+
+impl EventFilter {
+    /// Whether it matches every event.
+    pub fn is_open(&self) -> bool {
+        *self == EventFilter { limit: self.limit, ..EventFilter::default() }
+    }
 }

@@ -185,9 +185,75 @@ pub struct AuditView {
     pub at: String,
 }
 
+/// A domain event in its queue.
+#[derive(Debug, Clone, Serialize)]
+pub struct EventView {
+    /// Number in its queue.
+    pub msg_id: i64,
+    /// How often it was read.
+    pub read_ct: i64,
+    /// When it was published.
+    pub enqueued_at: String,
+    /// Not read again before.
+    pub visible_at: String,
+    /// When it was acknowledged.
+    pub archived_at: Option<String>,
+    /// `{event_id, event_name, event_version, payload, metadata}`.
+    pub message: Json,
+}
+
+/// What an action on many tasks or dead letters did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct BulkView {
+    /// How many the filter matches.
+    pub matched: u64,
+    /// On how many the action took effect; 0 in a dry run.
+    pub done: u64,
+    /// How many refused it.
+    pub refused: u64,
+    /// Some refusals.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<String>,
+}
+
+/// Dead letters of one kind of error.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeadLetterGroup {
+    /// The same for errors of one kind.
+    pub fingerprint: String,
+    /// How many.
+    pub count: u64,
+    /// Template, `namespace/name`.
+    pub template: String,
+    /// Step that failed.
+    pub step: Option<String>,
+    /// Of the newest.
+    pub error_type: Option<String>,
+    /// Of the newest.
+    pub message: Option<String>,
+}
+
 /// A task that needs a person.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadLetterView {
+    /// Its number.
+    pub id: i64,
+    /// Template namespace.
+    pub namespace: String,
+    /// Template name.
+    pub name: String,
+    /// Step that failed.
+    pub step: Option<String>,
+    /// Of the error.
+    pub error_type: Option<String>,
+    /// Of the error.
+    pub message: Option<String>,
+    /// The same for errors of one kind.
+    pub fingerprint: String,
+    /// An operator's note.
+    pub note: Option<String>,
+    /// What settled it.
+    pub resolution: Option<String>,
     /// Task UUID.
     pub task_uuid: String,
     /// Why.

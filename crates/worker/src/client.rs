@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tasker_engine::{Engine, Order, TemplateFile};
-use tasker_wire::{Error, Json, Kind, TaskFilter, TaskRequest, json_of};
+use tasker_engine::{Engine, LetterOrder, Order, TemplateFile};
+use tasker_wire::{DeadLetterFilter, Error, EventFilter, Json, Kind, TaskFilter, TaskRequest, json_of};
 use uuid::Uuid;
 
 #[derive(Deserialize)]
@@ -39,6 +39,83 @@ struct Act {
     actor: Option<String>,
     #[serde(default)]
     reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ActAll {
+    #[serde(default)]
+    filter: TaskFilter,
+    action: String,
+    #[serde(default, alias = "step_name")]
+    step: Option<String>,
+    #[serde(default)]
+    result: Option<Json>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default = "client")]
+    actor: String,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Settle {
+    /// One dead letter; else those of the filter.
+    #[serde(default)]
+    id: Option<i64>,
+    #[serde(default)]
+    filter: DeadLetterFilter,
+    /// `replay`, `discard`, `annotate`.
+    action: String,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default = "client")]
+    actor: String,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct ReadEvents {
+    #[serde(default = "default_namespace")]
+    namespace: String,
+    #[serde(default = "ten")]
+    limit: u32,
+    #[serde(default = "visibility_ms")]
+    visibility_ms: u64,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Acknowledge {
+    ids: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct ReplayEvents {
+    #[serde(flatten)]
+    filter: EventFilter,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn client() -> String {
+    "client".into()
+}
+
+fn default_namespace() -> String {
+    "default".into()
+}
+
+fn ten() -> u32 {
+    10
+}
+
+fn visibility_ms() -> u64 {
+    30_000
 }
 
 #[derive(Deserialize)]
@@ -103,6 +180,18 @@ pub fn order(
     })
 }
 
+/// What an operator does with dead letters, by name.
+pub fn letter_order(action: &str, note: Option<&str>) -> Result<LetterOrder, Error> {
+    match (action, note) {
+        ("replay", _) => Ok(LetterOrder::Replay),
+        ("discard", _) => Ok(LetterOrder::Discard),
+        ("annotate", Some(note)) => Ok(LetterOrder::Annotate(note.into())),
+        ("annotate", None) => Err(Error::new(Kind::Invalid, "invalid_request", "`annotate` needs a note")),
+        (other, _) => Err(Error::new(Kind::Invalid, "invalid_request", format!("there is no action `{other}`"))
+            .hint("use one of replay, discard, annotate")),
+    }
+}
+
 /// Parses a UUID a user typed.
 pub fn parse_uuid(text: &str) -> Result<Uuid, Error> {
     text.parse().map_err(|_| {
@@ -153,6 +242,35 @@ pub fn call(engine: &Engine, op: &str, text: &str) -> Result<String, Error> {
             let task = parse_uuid(&task_uuid)?;
             let order = order(engine, task, &action, step.as_deref(), result.map(|r| r.get().to_string()))?;
             json_of(&engine.act(task, order, actor.as_deref().unwrap_or("client"), reason.as_deref().unwrap_or(""))?)
+        }
+        "act_all" => {
+            let ActAll { filter, action, step, result, dry_run, actor, reason } = args(text)?;
+            let result = result.map(|r| r.get().to_string());
+            let order = |task| order(engine, task, &action, step.as_deref(), result.clone());
+            json_of(&engine.act_all(&filter, &order, &actor, &reason, dry_run, &mut |_, _| ())?)
+        }
+        "list_dead_letters" => json_of(&json!({"dead_letters": engine.dead_letters(&args(text)?)?})),
+        "group_dead_letters" => json_of(&json!({"groups": engine.dead_letter_groups(&args(text)?)?})),
+        "settle_dead_letters" => {
+            let Settle { id, filter, action, note, dry_run, actor, reason } = args(text)?;
+            let order = letter_order(&action, note.as_deref())?;
+            match id {
+                Some(id) => json_of(&engine.settle(id, order, &actor, &reason)?),
+                None => json_of(&engine.settle_all(&filter, &order, &actor, &reason, dry_run, &mut |_, _| ())?),
+            }
+        }
+        "list_events" => json_of(&json!({"events": engine.events(&args(text)?)?})),
+        "read_events" => {
+            let ReadEvents { namespace, limit, visibility_ms, wait_ms } = args(text)?;
+            let (visibility, wait) = (Duration::from_millis(visibility_ms), Duration::from_millis(wait_ms));
+            json_of(&json!({"events": engine.read_events(&namespace, limit, visibility, wait)?}))
+        }
+        "acknowledge_events" => {
+            json_of(&json!({"acknowledged": engine.acknowledge_events(args::<Acknowledge>(text)?.ids)?}))
+        }
+        "replay_events" => {
+            let ReplayEvents { filter, dry_run } = args(text)?;
+            json_of(&json!({"replayed": engine.replay_events(&filter, dry_run)?}))
         }
         "wait" => {
             let Wait { task_uuid, timeout_ms } = args(text)?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
-use tasker_engine::{Attach, Engine, Given, Options, Session, TemplateFile};
+use tasker_engine::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::job::{Job, Key};
@@ -287,6 +287,11 @@ impl WorkerCore {
     ///
     /// A report after the budget ran out is still sent, and kept in the history as rejected.
     pub fn finish(&self, job: &Arc<Job>, report: Report) -> bool {
+        self.finish_with(job, report, Vec::new())
+    }
+
+    /// As [`WorkerCore::finish`], with the payloads that publishers made of the step's events.
+    pub fn finish_with(&self, job: &Arc<Job>, report: Report, events: Vec<PreparedEvent>) -> bool {
         if !self.end(job) {
             return false;
         }
@@ -294,7 +299,7 @@ impl WorkerCore {
             Report::Failure(_) => self.failed.fetch_add(1, Ordering::Relaxed),
             _ => self.completed.fetch_add(1, Ordering::Relaxed),
         };
-        self.engine.report(&self.session, job.claimed(), checked(report));
+        self.engine.report(&self.session, job.info(), job.claimed(), checked(report), events);
         true
     }
 
@@ -350,6 +355,12 @@ impl WorkerCore {
             detail.map(|d| format!(" ({d})")).unwrap_or_default(),
         );
         self.finish(job, failure("handler_not_found", message, false));
+    }
+
+    /// Takes up to `max` domain events of steps that ran here, JSON: those delivered in process, and those whose
+    /// payload a publisher made. Waits at most `timeout` for the first.
+    pub fn take_events(&self, max: usize, timeout: Duration) -> Vec<Arc<str>> {
+        self.session.take_events(max, timeout)
     }
 
     fn tick(&self, renewed: &mut Instant) {
@@ -424,6 +435,7 @@ impl WorkerCore {
             format!("step `{}` did not end within its timeout_seconds of {}", job.step_name(), budget as f64 / 1_000.0);
         self.engine.report(
             &self.session,
+            job.info(),
             job.claimed(),
             Report::Failure(Box::new(Failure {
                 error: step_error("timeout", message.clone(), true),
@@ -432,6 +444,7 @@ impl WorkerCore {
                 metadata: None,
                 execution_us: budget * 1_000,
             })),
+            Vec::new(),
         );
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.cut(job, &message);
@@ -443,7 +456,8 @@ impl WorkerCore {
         self.session.stop_claiming();
         self.signals.lock().push_back(Signal::Drain);
         for given in self.session.try_take_many(usize::MAX) {
-            self.engine.report(&self.session, &given.claimed, Report::Release { delay_ms: 0 });
+            let handed_back = Report::Release { delay_ms: 0 };
+            self.engine.report(&self.session, &given.info, &given.claimed, handed_back, Vec::new());
         }
     }
 
@@ -508,6 +522,7 @@ impl WorkerCore {
             "completed": self.completed.load(Ordering::Relaxed),
             "failed": self.failed.load(Ordering::Relaxed),
             "uptime_ms": self.started.elapsed().as_millis() as u64,
+            "domain_events_dropped": self.session.events_dropped(),
             "oldest_event_age_ms": oldest.as_millis() as u64,
         })
     }

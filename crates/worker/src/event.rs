@@ -1,9 +1,9 @@
 //! The whole step event as a document, the same bytes for every language.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tasker_engine::time;
-use tasker_wire::{Error, Json, json_text};
+use tasker_engine::{PreparedEvent, time};
+use tasker_wire::{Error, Json, Kind, json_text};
 
 use crate::job::Job;
 
@@ -109,6 +109,28 @@ struct Retry {
     backoff: &'static str,
     backoff_base_ms: i64,
     max_backoff_ms: i64,
+}
+
+/// Reads what publishers of a host made of a step's events: `[{"index", "payload", "metadata"?} | {"index", "skip": true}]`.
+pub fn prepared_events(json: &[u8]) -> Result<Vec<PreparedEvent>, Error> {
+    #[derive(Deserialize)]
+    struct Event {
+        index: usize,
+        #[serde(default)]
+        skip: bool,
+        #[serde(default)]
+        payload: Option<Json>,
+        #[serde(default)]
+        metadata: Option<Json>,
+    }
+    let events: Vec<Event> = serde_json::from_slice(json)
+        .map_err(|e| Error::new(Kind::Invalid, "invalid_request", format!("the events cannot be read: {e}")))?;
+    let prepare = |e: Event| PreparedEvent {
+        index: e.index,
+        payload: (!e.skip).then(|| e.payload.map_or("null".into(), |p| p.get().to_string())),
+        metadata: e.metadata.map(|m| m.get().to_string()),
+    };
+    Ok(events.into_iter().map(prepare).collect())
 }
 
 /// Writes the step event of a job: reads inputs, checkpoint and every dependency result.

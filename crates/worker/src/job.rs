@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tasker_core::event::{self, Occasion};
 use tasker_core::graph::Index;
 use tasker_core::id;
-use tasker_core::template::{StepKind, StepTemplate};
+use tasker_core::template::{EventDeclaration, StepKind, StepTemplate};
 use tasker_engine::{Claimed, Engine, Given, TaskInfo};
 use tasker_wire::Error;
 use tokio::sync::Notify;
@@ -174,6 +175,16 @@ impl Job {
             }
         }
         Ok(self.batches.get_or_init(|| all))
+    }
+
+    /// Events this attempt will publish through a publisher of the host: place in `publishes_events`, declaration.
+    pub fn publications(&self, success: bool, retryable: bool) -> Vec<(usize, &EventDeclaration)> {
+        let step = self.definition();
+        let occasion = match success {
+            true => Occasion::Success,
+            false => Occasion::of_failure(&step.retry, self.given.claimed.failures, retryable),
+        };
+        event::published(step, occasion).filter(|(_, e)| e.publisher.is_some()).collect()
     }
 
     /// `inputs` of a batch worker; `None` for any other step.

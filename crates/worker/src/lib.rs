@@ -11,7 +11,7 @@ pub mod logging;
 mod sdk;
 
 pub use core::{Config, RESULT_BYTES_MAX, Signal, WorkerCore, failure};
-pub use event::document;
+pub use event::{document, prepared_events};
 pub use job::Job;
 pub use sdk::{StepContext, StepError, StepHandler, StepOutcome, Worker, WorkerBuilder};
 pub use tasker_wire::{Error, Failure, Report};

@@ -123,6 +123,26 @@ impl StepEvent {
         self.job.is_cancelled()
     }
 
+    /// Whether the step publishes events through publishers of the host.
+    #[getter]
+    fn has_publishers(&self) -> bool {
+        self.job.definition().publishes_events.iter().any(|e| e.publisher.is_some())
+    }
+
+    /// Events this attempt will publish through a publisher: place, event name, publisher, delivery mode, schema as JSON.
+    #[allow(clippy::type_complexity)] // one tuple an event, unpacked at once
+    fn publications(
+        &self,
+        success: bool,
+        retryable: bool,
+    ) -> Vec<(usize, &str, Option<&str>, &'static str, Option<String>)> {
+        let row = |(index, e): (usize, &'_ tasker_core::template::EventDeclaration)| {
+            let schema = e.schema.as_ref().map(ToString::to_string);
+            (index, e.name.as_str(), e.publisher.as_deref(), e.delivery.as_str(), schema)
+        };
+        self.job.publications(success, retryable).into_iter().map(row).collect()
+    }
+
     fn context_json<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         bytes(py, &self.job.info().context)
     }

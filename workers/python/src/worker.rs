@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 use serde_json::{Value, json};
 use tasker_engine::TemplateFile;
 use tasker_wire::{Error, Failure, Kind, Report, StepError, json_text};
-use tasker_worker::{Config, WorkerCore};
+use tasker_worker::{Config, WorkerCore, prepared_events};
 
 use crate::error::{foreign, raise, released};
 use crate::event::{Signal, StepEvent};
@@ -83,8 +83,9 @@ impl NativeWorker {
         }
     }
 
-    fn finish(&self, py: Python<'_>, event: &StepEvent, report: Report) -> PyResult<()> {
-        self.running(py)?.finish(&event.job, report);
+    fn finish(&self, py: Python<'_>, event: &StepEvent, report: Report, events: Option<&[u8]>) -> PyResult<()> {
+        let events = events.map(prepared_events).transpose().map_err(|e| raise(py, &e))?.unwrap_or_default();
+        self.running(py)?.finish_with(&event.job, report, events);
         Ok(())
     }
 }
@@ -150,7 +151,7 @@ impl NativeWorker {
         Ok(self.running(py)?.thread_limit())
     }
 
-    #[pyo3(signature = (event, result_json, metadata_json=None, execution_us=0))]
+    #[pyo3(signature = (event, result_json, metadata_json=None, execution_us=0, events_json=None))]
     fn finish_success(
         &self,
         py: Python<'_>,
@@ -158,15 +159,17 @@ impl NativeWorker {
         result_json: &[u8],
         metadata_json: Option<&[u8]>,
         execution_us: i64,
+        events_json: Option<&[u8]>,
     ) -> PyResult<()> {
         let result = text(result_json, "the result")?;
         let metadata = metadata_json.map(|m| text(m, "the metadata")).transpose()?;
-        self.finish(py, event, Report::Success { result, metadata, execution_us })
+        self.finish(py, event, Report::Success { result, metadata, execution_us }, events_json)
     }
 
     #[allow(clippy::too_many_arguments)] // one argument a field of the wire shape
     #[pyo3(signature = (event, message, error_type, error_code, retryable, backtrace=None, retry_after_ms=None,
-                        status_code=None, context_json=None, metadata_json=None, execution_us=0))]
+                        status_code=None, context_json=None, metadata_json=None, execution_us=0,
+                        events_json=None))]
     fn finish_failure(
         &self,
         py: Python<'_>,
@@ -181,13 +184,14 @@ impl NativeWorker {
         context_json: Option<&[u8]>,
         metadata_json: Option<&[u8]>,
         execution_us: i64,
+        events_json: Option<&[u8]>,
     ) -> PyResult<()> {
         let context = context_json.map(|c| text(c, "the context")).transpose()?.map(json_text);
         let metadata = metadata_json.map(|m| text(m, "the metadata")).transpose()?;
         let backtrace = backtrace.unwrap_or_default();
         let error = StepError { message, error_type, error_code, backtrace, retryable, status_code, context };
         let failure = Failure { error, retry_after_ms, timed_out: false, metadata, execution_us };
-        self.finish(py, event, Report::Failure(Box::new(failure)))
+        self.finish(py, event, Report::Failure(Box::new(failure)), events_json)
     }
 
     #[pyo3(signature = (event, cursor_json, items_processed, accumulated_json=None, execution_us=0))]
@@ -206,7 +210,7 @@ impl NativeWorker {
         let checkpoint = format!(
             "{{\"cursor\":{cursor},\"items_processed\":{items_processed},\"accumulated_results\":{accumulated}}}"
         );
-        self.finish(py, event, Report::Checkpoint { checkpoint, execution_us })
+        self.finish(py, event, Report::Checkpoint { checkpoint, execution_us }, None)
     }
 
     #[pyo3(signature = (event, detail=None))]
@@ -216,6 +220,18 @@ impl NativeWorker {
             core.finish_not_found(&event.job, detail.as_deref());
             Ok(())
         })
+    }
+
+    /// Domain events of steps that ran here, JSON; waits with the interpreter lock released.
+    fn poll_in_process_events<'py>(
+        &self,
+        py: Python<'py>,
+        max: usize,
+        timeout_ms: u64,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let core = self.running(py)?;
+        let events = py.detach(|| core.take_events(max, Duration::from_millis(timeout_ms)));
+        Ok(events.iter().map(|event| PyBytes::new(py, event.as_bytes())).collect())
     }
 
     #[pyo3(signature = (event, level, message, fields_json=None))]

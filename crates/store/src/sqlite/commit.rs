@@ -7,14 +7,16 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tasker_core::graph::Workflow;
 use tasker_core::machine::{self, Changes, Event, Moment, Needs, Neighbourhood, Outcome, Reply, Row};
-use tasker_core::state::{AttemptEnd, Step, StepState, Task, TaskState};
+use tasker_core::state::{AttemptEnd, Step, StepState, Task};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 use uuid::Uuid;
 
 use super::rows::{self, TaskRow, split, step_id};
 use super::{Sqlite, Writer, is_environment, none_is, query};
+use crate::message::Source;
 use crate::{
-    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, TaskInfo, TemplateSource,
+    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, PreparedEvent, TaskInfo,
+    TemplateSource,
 };
 
 /// How often the high-water mark of time is stored, milliseconds.
@@ -24,7 +26,7 @@ const HIGH_WATER_EVERY_MS: i64 = 1_000;
 const SET_ASIDE_MS: i64 = 60_000;
 
 /// Why an operation, or the whole batch, did not go through.
-enum Stop {
+pub(super) enum Stop {
     /// The operation is refused; it wrote nothing.
     Refused(Error),
     /// A statement failed; the transaction must be rolled back.
@@ -43,7 +45,7 @@ impl From<Error> for Stop {
     }
 }
 
-type Result<T> = std::result::Result<T, Stop>;
+pub(super) type Result<T> = std::result::Result<T, Stop>;
 
 pub(super) fn commit(store: &Sqlite, writer: &mut Writer, batch: &Batch) -> std::result::Result<Committed, Error> {
     match attempt(store, writer, batch.ops, batch) {
@@ -75,6 +77,7 @@ impl Committed {
         self.claimed.extend(other.claimed);
         self.rested.extend(other.rested);
         self.cut_short.extend(other.cut_short);
+        self.published.extend(other.published);
         self.next_wake = self.next_wake.into_iter().chain(other.next_wake).min();
         self.left_ready |= other.left_ready;
     }
@@ -113,15 +116,15 @@ fn attempt(store: &Sqlite, writer: &mut Writer, ops: &[Op], batch: &Batch) -> ru
     Ok(out)
 }
 
-struct Work<'a> {
+pub(super) struct Work<'a> {
     store: &'a Sqlite,
     conn: &'a Connection,
-    batch: &'a Batch<'a>,
-    out: Committed,
+    pub(super) batch: &'a Batch<'a>,
+    pub(super) out: Committed,
     /// Best rank waiting in each queue, as far as this batch has looked; `None` for an empty queue.
     best_ranks: FxHashMap<Arc<str>, Option<i64>>,
     /// Tasks created or loaded by this batch.
-    fresh: FxHashMap<i64, Arc<TaskInfo>>,
+    pub(super) fresh: FxHashMap<i64, Arc<TaskInfo>>,
     draws: u64,
 }
 
@@ -133,14 +136,15 @@ struct AttemptRow<'a> {
     error: Option<String>,
     metadata: Option<&'a str>,
     result: Option<&'a str>,
+    events: &'a [PreparedEvent],
 }
 
 impl Work<'_> {
-    fn run(&self, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<usize> {
+    pub(super) fn run(&self, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<usize> {
         self.statement(sql)?.execute(params)
     }
 
-    fn statement(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+    pub(super) fn statement(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.conn.prepare_cached(sql)
     }
 
@@ -157,7 +161,9 @@ impl Work<'_> {
     fn op(&mut self, op: &Op) -> Result<Done> {
         match op {
             Op::Create(new) => self.create(new),
-            Op::Finish { task, no, fence, worker, report } => self.finish(*task, *no, *fence, *worker, report),
+            Op::Finish { task, no, fence, worker, report, events } => {
+                self.finish((*task, *no, *fence), *worker, report, events)
+            }
             Op::Act { task, order, actor, reason } => self.act(*task, order, actor, reason),
             Op::Renew { held, until } => self.renew(held, *until),
             Op::AddTemplate(template) => self.add_template(template),
@@ -167,6 +173,10 @@ impl Work<'_> {
                 Ok(Done::Nothing)
             }
             Op::WorkerGone { name, stopped } => self.worker_gone(name, *stopped),
+            Op::DeadLetter { id, order, actor, reason } => self.dead_letter(*id, order, actor, reason),
+            Op::ReadEvents { queue, limit, visible_at } => self.read_events(queue, *limit, *visible_at),
+            Op::ArchiveEvents { ids } => self.each_event(query!("event_archive"), ids),
+            Op::ReplayEvents { ids } => self.each_event(query!("event_replay"), ids),
             Op::Due { limit } => self.due(*limit),
         }
     }
@@ -233,6 +243,7 @@ impl Work<'_> {
         let info = Arc::new(TaskInfo {
             id: task,
             uuid: new.uuid,
+            template: new.template,
             workflow: new.workflow.clone(),
             context: new.context.clone(),
             details: new.details.clone(),
@@ -245,8 +256,14 @@ impl Work<'_> {
         Ok(Done::Created { task, uuid: new.uuid, existing: false })
     }
 
-    fn finish(&mut self, task: i64, no: u16, fence: u32, worker: i64, report: &Report) -> Result<Done> {
-        let mut row = AttemptRow { worker, ..AttemptRow::default() };
+    fn finish(
+        &mut self,
+        (task, no, fence): (i64, u16, u32),
+        worker: i64,
+        report: &Report,
+        events: &[PreparedEvent],
+    ) -> Result<Done> {
+        let mut row = AttemptRow { worker, events, ..AttemptRow::default() };
         let outcome = match report {
             Report::Success { result, metadata, execution_us } => {
                 row.execution_us = Some(*execution_us);
@@ -298,7 +315,7 @@ impl Work<'_> {
         event: Event,
         row: AttemptRow,
     ) -> Result<Option<(Changes, Task)>> {
-        let TaskRow { id, template, priority, task: before, ended_at, .. } = found;
+        let TaskRow { id, uuid, template, priority, task: before, ended_at, .. } = found;
         let workflow = self.store.workflow_by(self.conn, template)?;
         let step = match no {
             Some(no) => match self.load_step(step_id(id, no))? {
@@ -324,8 +341,10 @@ impl Work<'_> {
         let mut hood = Neighbourhood::new(&workflow, before.clone(), steps);
         let moment = self.moment();
         let changes = machine::apply(&mut hood, event, moment);
+        let (worker, prepared) = (row.worker, row.events);
+        let mut error = None;
         if let (Some(end), Some(step)) = (changes.attempt_end, step) {
-            self.write_attempt(id, &step, &event, end, &changes, &hood, row)?;
+            error = self.write_attempt(id, &step, &event, end, &changes, &hood, row)?;
         }
         if changes.reply != Reply::Accepted {
             return Ok(Some((changes, before)));
@@ -338,9 +357,23 @@ impl Work<'_> {
             _ => None,
         };
         let ended = step.map(|s| (s.no, s.fence));
+        let action = if let Event::Operator(action) = event { Some(action.as_str()) } else { None };
         self.write_changes(id, &changes, &hood, ended)?;
         self.write_steps(id, &workflow, priority, &hood, result, matches!(event, Event::Finish { .. }))?;
-        self.write_task(id, &before, &hood.task, ended_at)?;
+        self.write_task(id, &before, &hood.task, ended_at, action)?;
+        if let Some(reason) = changes.dead_letter {
+            self.open_dead_letter(id, &workflow, reason)?;
+        }
+        if let Some(occasion) = changes.occasion
+            && let Some(step) =
+                step.or_else(|| result.and_then(|(no, _)| Some(hood.rows().iter().find(|r| r.step.no == no)?.step)))
+            && !workflow.template.steps[usize::from(step.template)].publishes_events.is_empty()
+        {
+            let default = result.map_or(error.as_deref().unwrap_or("null"), |(_, r)| r);
+            let now = self.batch.now;
+            let source = Source { task: uuid, step, occasion, default, prepared, worker, now };
+            self.publish(id, &hood, source)?;
+        }
         for (no, fence, worker) in &changes.cut_short {
             self.out.cut_short.push(CutShort { worker: *worker, task: id, no: *no, fence: *fence });
         }
@@ -357,7 +390,7 @@ impl Work<'_> {
         changes: &Changes,
         hood: &Neighbourhood,
         row: AttemptRow,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let fence = match event {
             Event::Finish { fence, .. } => *fence,
             _ => before.fence,
@@ -419,7 +452,7 @@ impl Work<'_> {
                 if rejected { row.result } else { None },
             ],
         )?;
-        Ok(())
+        Ok(error)
     }
 
     /// Everything but control rows: inputs, cleared and removed steps, dead letters, attempts that were cut short.
@@ -475,9 +508,6 @@ impl Work<'_> {
                     None::<String>
                 ],
             )?;
-        }
-        if let Some(reason) = changes.dead_letter {
-            self.run(query!("dead_letter_open"), params![task, reason.code(), self.batch.now])?;
         }
         Ok(())
     }
@@ -590,7 +620,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn write_task(&mut self, id: i64, before: &Task, task: &Task, ended_at: Option<i64>) -> Result<()> {
+    fn write_task(
+        &mut self,
+        id: i64,
+        before: &Task,
+        task: &Task,
+        ended_at: Option<i64>,
+        action: Option<&str>,
+    ) -> Result<()> {
         if task == before {
             return Ok(());
         }
@@ -623,8 +660,8 @@ impl Work<'_> {
             if task.state.is_resting() {
                 self.out.rested.push((id, task.state));
             }
-            if before.state.is_resting() && task.state != TaskState::Error {
-                self.run(query!("dead_letter_resolve"), params![id, now])?;
+            if before.state.is_resting() {
+                self.run(query!("dead_letter_resolve"), params![id, now, action.unwrap_or("recovered")])?;
             }
         }
         Ok(())
@@ -678,6 +715,7 @@ impl Work<'_> {
             task,
             no: step.no,
             step: step.template,
+            failures: step.attempts,
             fence: step.fence,
             attempts,
             started_at: step.started_at,
@@ -696,6 +734,7 @@ impl Work<'_> {
         Ok(Arc::new(TaskInfo {
             id,
             uuid: row.uuid,
+            template: row.template,
             workflow: self.store.workflow_by(self.conn, row.template)?,
             context: context.into(),
             details: details.into(),
@@ -738,7 +777,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn act(&mut self, uuid: Uuid, order: &Order, actor: &str, reason: &str) -> Result<Done> {
+    pub(super) fn act(&mut self, uuid: Uuid, order: &Order, actor: &str, reason: &str) -> Result<Done> {
         let found = self
             .statement(query!("task_by_uuid"))?
             .query_row([uuid.as_bytes()], |r| rows::task(r).map(Some))

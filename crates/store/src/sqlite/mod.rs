@@ -5,6 +5,7 @@
 //! are not supported.
 
 mod commit;
+mod events;
 mod read;
 mod rows;
 
@@ -17,13 +18,13 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use tasker_core::graph::Workflow;
 use tasker_core::state::StepState;
-use tasker_wire::{DoctorReport, Error, Kind, TaskFilter};
+use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
 use uuid::Uuid;
 
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, StepRecord, Store, TaskRecord, TemplateRecord,
-    WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
+    TemplateRecord, WorkerRecord,
 };
 
 macro_rules! query {
@@ -33,7 +34,7 @@ macro_rules! query {
 }
 pub(crate) use query;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql"), include_str!("migrations/002_events.sql")];
 /// Readers kept open when idle.
 const READERS_MAX: usize = 4;
 /// Longest wait for another process's write before it is called trouble.
@@ -417,10 +418,24 @@ impl Store for Sqlite {
         self.read(|conn| conn.prepare_cached(query!("audit_records"))?.query_map([task], rows::audit_record)?.collect())
     }
 
-    fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error> {
-        self.read(|conn| {
-            conn.prepare_cached(query!("dead_letter_records"))?.query_map([limit], rows::dead_letter_record)?.collect()
-        })
+    fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error> {
+        self.read(|conn| read::task_uuids(conn, filter))
+    }
+
+    fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
+        let records = self.read(|conn| read::dead_letters(conn, filter))?;
+        records
+            .into_iter()
+            .map(|(template, step, mut record)| {
+                let workflow = self.workflow(template)?;
+                record.step = step.and_then(|s| workflow.template.steps.get(s)).map(|s| s.name.clone());
+                Ok(record)
+            })
+            .collect()
+    }
+
+    fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, Error> {
+        self.read(|conn| read::events(conn, filter))
     }
 
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {

@@ -4,7 +4,9 @@ use rusqlite::{Row, types::Type};
 use tasker_core::state::{AttemptEnd, BatchSpan, Counts, DeadLetterReason, Step, StepState, Task, TaskState};
 use uuid::Uuid;
 
-use crate::{AttemptRecord, AuditRecord, DeadLetterRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord};
+use crate::{
+    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
+};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -166,6 +168,26 @@ pub(super) fn dead_letter_record(row: &Row) -> Result<DeadLetterRecord> {
         reason: coded(row, 1, DeadLetterReason::from_code)?,
         opened_at: row.get(2)?,
         resolved_at: row.get(3)?,
+        id: row.get(4)?,
+        namespace: row.get(5)?,
+        name: row.get(6)?,
+        step: None,
+        error_type: row.get(7)?,
+        message: row.get(8)?,
+        fingerprint: row.get(9)?,
+        note: row.get(10)?,
+        resolution: row.get(11)?,
+    })
+}
+
+pub(super) fn event_record(row: &Row) -> Result<EventRecord> {
+    Ok(EventRecord {
+        msg_id: row.get(0)?,
+        read_ct: row.get(1)?,
+        enqueued_at: row.get(2)?,
+        visible_at: row.get(3)?,
+        archived_at: row.get(4)?,
+        message: row.get(5)?,
     })
 }
 
