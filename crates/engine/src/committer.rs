@@ -351,6 +351,15 @@ impl Loop {
                 let _ = reply.try_send(result);
             }
         }
+        // Before anyone hears that the task rests: its events have been told then.
+        if published.iter().any(|event| event.queue.is_some()) {
+            shared.tell_events();
+        }
+        for event in published.into_iter().filter(|event| event.is_told) {
+            if let Some(session) = sessions.iter().find(|s| s.worker == event.worker).or(sessions.first()) {
+                session.tell_event(event.message);
+            }
+        }
         for (task, state) in rested {
             if state.is_final() {
                 shared.cache.forget(task);
@@ -360,14 +369,6 @@ impl Loop {
         for cut in cut_short {
             if let Some(session) = sessions.iter().find(|s| s.worker == cut.worker) {
                 session.tell_cut_short(cut);
-            }
-        }
-        if published.iter().any(|event| event.queue.is_some()) {
-            shared.tell_events();
-        }
-        for event in published.into_iter().filter(|event| event.is_told) {
-            if let Some(session) = sessions.iter().find(|s| s.worker == event.worker).or(sessions.first()) {
-                session.tell_event(event.message);
             }
         }
         sent_again.into_iter().for_each(|op| shared.send(op));

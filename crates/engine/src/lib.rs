@@ -44,6 +44,8 @@ use schemas::Schemas;
 pub const BULK_MAX: usize = 1_000;
 /// How often dead processes are looked for.
 const DEAD_EVERY: Duration = Duration::from_millis(250);
+/// How often [`Engine::skip_to_rest`] looks whether only time is waited for.
+const SKIP_EVERY: Duration = Duration::from_millis(1);
 /// Longest time between heartbeats.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
 
@@ -449,6 +451,24 @@ impl Engine {
             let _ = receive.recv_timeout(left);
             drop(receive);
             self.stop_waiting(number);
+        }
+    }
+
+    /// Waits until the task rests, moving the clock over every wait for a retry, a start or a limit. For tests, on a
+    /// store of their own and with leases longer than any such wait.
+    pub fn skip_to_rest(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.wait(task, SKIP_EVERY) {
+                Err(error) if error.kind == Kind::Timeout && Instant::now() < deadline => {}
+                ended => return ended,
+            }
+            let counts = self.record(task)?.task.counts;
+            if counts.active == 0
+                && let Some(wake) = self.store().next_wake()?
+            {
+                self.advance_clock((wake - self.now()).max(0));
+            }
         }
     }
 

@@ -276,6 +276,14 @@ pub fn call(engine: &Engine, op: &str, text: &str) -> Result<String, Error> {
             let Wait { task_uuid, timeout_ms } = args(text)?;
             json_of(&engine.wait(parse_uuid(&task_uuid)?, Duration::from_millis(timeout_ms))?)
         }
+        "skip_to_rest" => {
+            if engine.url() != "sqlite::memory:" {
+                let refused = "the clock moves only over a store in memory";
+                return Err(Error::new(Kind::Conflict, "not_in_memory", refused).hint("use sqlite::memory:"));
+            }
+            let Wait { task_uuid, timeout_ms } = args(text)?;
+            json_of(&engine.skip_to_rest(parse_uuid(&task_uuid)?, Duration::from_millis(timeout_ms))?)
+        }
         "health_check" => {
             // A listing proves that the store answers.
             let listed = engine.tasks(&TaskFilter { limit: Some(1), ..TaskFilter::default() })?;

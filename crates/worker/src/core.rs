@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tasker_engine::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
@@ -71,6 +72,50 @@ impl Default for Config {
             strict: false,
             engine: Options::default(),
         }
+    }
+}
+
+impl Config {
+    /// Reads the settings of a language binding: the fields by their names, `environment` for the engine's.
+    pub fn from_json(json: &[u8], language: &'static str) -> Result<Config, Error> {
+        #[derive(Deserialize)]
+        struct Template {
+            path: String,
+            source: String,
+        }
+        #[derive(Deserialize)]
+        struct Given {
+            url: Option<String>,
+            worker_id: Option<String>,
+            namespaces: Option<Vec<String>>,
+            #[serde(default)]
+            templates: Vec<Template>,
+            #[serde(default)]
+            handlers: Vec<String>,
+            max_concurrent_handlers: Option<usize>,
+            lease_ms: Option<i64>,
+            drain_timeout_ms: Option<u64>,
+            sdk_version: Option<String>,
+            #[serde(default)]
+            strict: bool,
+            environment: Option<String>,
+        }
+        let given: Given = serde_json::from_slice(json).map_err(|e| {
+            Error::new(Kind::Invalid, "invalid_config", format!("the worker's settings cannot be read: {e}"))
+        })?;
+        let mut config = Config { language, strict: given.strict, ..Config::default() };
+        config.url = given.url.unwrap_or(config.url);
+        config.worker_id = given.worker_id;
+        config.namespaces = given.namespaces;
+        let file = |t: Template| TemplateFile { path: t.path, source: t.source };
+        config.templates = given.templates.into_iter().map(file).collect();
+        config.handlers = given.handlers;
+        config.max_concurrent_handlers = given.max_concurrent_handlers.unwrap_or(config.max_concurrent_handlers);
+        config.lease_ms = given.lease_ms.unwrap_or(config.lease_ms);
+        config.drain_timeout_ms = given.drain_timeout_ms.unwrap_or(config.drain_timeout_ms);
+        config.sdk_version = given.sdk_version.unwrap_or(config.sdk_version);
+        config.engine.environment = given.environment.or(config.engine.environment);
+        Ok(config)
     }
 }
 

@@ -15,13 +15,19 @@ pub struct NativeClient {
     engine: Mutex<Option<Engine>>,
 }
 
+impl NativeClient {
+    pub fn on(engine: Engine) -> NativeClient {
+        NativeClient { engine: Mutex::new(Some(engine)) }
+    }
+}
+
 #[pymethods]
 impl NativeClient {
     #[new]
     #[pyo3(signature = (url=None))]
     fn new(py: Python<'_>, url: Option<String>) -> PyResult<NativeClient> {
         let engine = released(py, || Engine::open(&url.unwrap_or_else(default_url), Options::default()))?;
-        Ok(NativeClient { engine: Mutex::new(Some(engine)) })
+        Ok(NativeClient::on(engine))
     }
 
     fn call<'py>(&self, py: Python<'py>, op: &str, args_json: &[u8]) -> PyResult<Bound<'py, PyBytes>> {

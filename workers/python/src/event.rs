@@ -136,11 +136,13 @@ impl StepEvent {
         success: bool,
         retryable: bool,
     ) -> Vec<(usize, &str, Option<&str>, &'static str, Option<String>)> {
-        let row = |(index, e): (usize, &'_ tasker_core::template::EventDeclaration)| {
-            let schema = e.schema.as_ref().map(ToString::to_string);
-            (index, e.name.as_str(), e.publisher.as_deref(), e.delivery.as_str(), schema)
-        };
-        self.job.publications(success, retryable).into_iter().map(row).collect()
+        let declared = self.job.publications(success, retryable).into_iter();
+        declared
+            .map(|(index, e)| {
+                let schema = e.schema.as_ref().map(ToString::to_string);
+                (index, e.name.as_str(), e.publisher.as_deref(), e.delivery.as_str(), schema)
+            })
+            .collect()
     }
 
     fn context_json<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {

@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use serde_json::{Value, json};
-use tasker_engine::TemplateFile;
+use serde_json::json;
 use tasker_wire::{Error, Failure, Kind, Report, StepError, json_text};
 use tasker_worker::{Config, WorkerCore, prepared_events};
 
+use crate::client::NativeClient;
 use crate::error::{foreign, raise, released};
 use crate::event::{Signal, StepEvent};
 
@@ -28,42 +28,6 @@ pub struct NativeWorker {
 
 fn text(bytes: &[u8], what: &str) -> PyResult<String> {
     String::from_utf8(bytes.to_vec()).map_err(|e| PyValueError::new_err(format!("{what} is not UTF-8: {e}")))
-}
-
-fn config(json: &[u8]) -> Result<Config, Error> {
-    let bad = |why: String| {
-        Error::new(Kind::Invalid, "invalid_config", format!("the worker's settings cannot be read: {why}"))
-    };
-    let value: Value = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
-    let strings = |v: &Value| -> Vec<String> {
-        v.as_array().into_iter().flatten().filter_map(|s| s.as_str().map(str::to_string)).collect()
-    };
-    let defaults = Config::default();
-    let field = |v: &Value, name: &str| {
-        v[name].as_str().map(str::to_string).ok_or_else(|| bad(format!("a template has no `{name}`")))
-    };
-    let templates = value["templates"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|t| Ok(TemplateFile { path: field(t, "path")?, source: field(t, "source")? }))
-        .collect::<Result<_, Error>>()?;
-    Ok(Config {
-        url: value["url"].as_str().map_or(defaults.url, str::to_string),
-        worker_id: value["worker_id"].as_str().map(str::to_string),
-        namespaces: value["namespaces"].is_array().then(|| strings(&value["namespaces"])),
-        templates,
-        handlers: strings(&value["handlers"]),
-        max_concurrent_handlers: value["max_concurrent_handlers"]
-            .as_u64()
-            .map_or(defaults.max_concurrent_handlers, |n| n as usize),
-        lease_ms: value["lease_ms"].as_i64().unwrap_or(defaults.lease_ms),
-        drain_timeout_ms: value["drain_timeout_ms"].as_u64().unwrap_or(defaults.drain_timeout_ms),
-        language: "python",
-        sdk_version: value["sdk_version"].as_str().map_or(defaults.sdk_version, str::to_string),
-        strict: value["strict"].as_bool().unwrap_or(false),
-        engine: defaults.engine,
-    })
 }
 
 impl NativeWorker {
@@ -94,7 +58,7 @@ impl NativeWorker {
 impl NativeWorker {
     #[new]
     fn new(py: Python<'_>, config_json: &[u8]) -> PyResult<NativeWorker> {
-        Ok(NativeWorker { config: config(config_json).map_err(|e| raise(py, &e))?, core: Mutex::new(None) })
+        Ok(NativeWorker { config: Config::from_json(config_json, "python").map_err(|e| raise(py, &e))?, core: Mutex::new(None) })
     }
 
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
@@ -139,6 +103,11 @@ impl NativeWorker {
             py.detach(|| core.wait(left.min(SLICE)));
             py.check_signals()?;
         }
+    }
+
+    /// A client of the same engine; the only way to a store in memory.
+    fn client(&self, py: Python<'_>) -> PyResult<NativeClient> {
+        Ok(NativeClient::on(self.running(py)?.engine().clone()))
     }
 
     /// How many threads wait in `poll`.

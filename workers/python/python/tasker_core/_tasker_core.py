@@ -131,9 +131,10 @@ def cleanup_timeouts() -> None:
     current_worker()
 
 
-def poll_in_process_events() -> None:
-    """The next fast domain event; none are published yet."""
-    current_worker()
+def poll_in_process_events() -> Optional[dict[str, Any]]:
+    """The next domain event of a step that ran in this process; ``None`` if there is none."""
+    events = current_worker().poll_in_process_events(1, 0)
+    return load(events[0]) if events else None
 
 
 def get_health_check() -> dict[str, Any]:

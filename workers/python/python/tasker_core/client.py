@@ -45,13 +45,15 @@ class TaskerClient:
         >>> client.wait(task["task_uuid"])["status"]
     """
 
-    def __init__(self, url: Optional[str] = None, initiator: str = "api", source_system: str = "api") -> None:
+    def __init__(
+        self, url: Optional[str] = None, initiator: str = "api", source_system: str = "api", *, native: Any = None
+    ) -> None:
         from tasker_core.worker import default_url
 
         self.url = url or default_url()
         self.initiator = initiator
         self.source_system = source_system
-        self._native: Any = None
+        self._native = native
         self._lock = threading.Lock()
 
     def _call(self, op: str, args: dict[str, Any]) -> Any:
@@ -158,6 +160,77 @@ class TaskerClient:
         """Operator actions on a task, oldest first."""
         audit: list[dict[str, Any]] = self._call("get_audit", {"task_uuid": task_uuid})["audit"]
         return audit
+
+    def act_all(
+        self, action: str, *, step: Optional[str] = None, dry_run: bool = False, reason: str = "", **filters: Any
+    ) -> dict[str, Any]:
+        """Does an operator's action on every task the filters match: ``{"matched", "done", "refused", "refusals"}``.
+
+        Filters: those of ``list_tasks``. A dry run only counts.
+        """
+        args = {"filter": filters, "action": action, "step": step, "dry_run": dry_run, "reason": reason}
+        view: dict[str, Any] = self._call("act_all", {**args, "actor": self.initiator})
+        return view
+
+    def list_dead_letters(self, **filters: Any) -> list[dict[str, Any]]:
+        """Open dead letters, newest first. Filters: ``reason namespace name fingerprint task_uuid limit``, and
+        ``all=True`` for settled ones too."""
+        letters: list[dict[str, Any]] = self._call("list_dead_letters", filters)["dead_letters"]
+        return letters
+
+    def group_dead_letters(self, **filters: Any) -> list[dict[str, Any]]:
+        """Open dead letters by kind of error, the most frequent first."""
+        groups: list[dict[str, Any]] = self._call("group_dead_letters", filters)["groups"]
+        return groups
+
+    def settle_dead_letters(
+        self,
+        action: str,
+        id: Optional[int] = None,
+        *,
+        note: Optional[str] = None,
+        dry_run: bool = False,
+        reason: str = "",
+        **filters: Any,
+    ) -> dict[str, Any]:
+        """Does ``replay``, ``discard`` or ``annotate`` on one dead letter, or on all that the filters match."""
+        args = {"action": action, "id": id, "note": note, "dry_run": dry_run, "reason": reason, "filter": filters}
+        view: dict[str, Any] = self._call("settle_dead_letters", {**args, "actor": self.initiator})
+        return view
+
+    def list_events(self, **filters: Any) -> list[dict[str, Any]]:
+        """Stored domain events, oldest first. Filters: ``namespace name task_uuid archived after limit``."""
+        events: list[dict[str, Any]] = self._call("list_events", filters)["events"]
+        return events
+
+    def read_events(
+        self, namespace: str = "default", limit: int = 10, visibility: float = 30.0, wait: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """Takes durable events from a namespace's queue: no other reader gets them for ``visibility`` seconds, nor
+        later once they are acknowledged. Events of one task come in order.
+
+        Args:
+            wait: Seconds to wait for the first one.
+        """
+        deadline = time.monotonic() + wait
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            args = {"namespace": namespace, "limit": limit, "visibility_ms": int(visibility * 1000)}
+            # In slices, so that Ctrl-C is heard between them.
+            answer = self._call("read_events", {**args, "wait_ms": int(min(left, WAIT_SLICE) * 1000)})
+            events: list[dict[str, Any]] = answer["events"]
+            if events or left <= WAIT_SLICE:
+                return events
+
+    def acknowledge_events(self, ids: list[int]) -> int:
+        """Acknowledges events by their ``msg_id``; how many were not before."""
+        count: int = self._call("acknowledge_events", {"ids": ids})["acknowledged"]
+        return count
+
+    def replay_events(self, dry_run: bool = False, **filters: Any) -> int:
+        """Makes the events that the filters of ``list_events`` match readable again; how many."""
+        count: int = self._call("replay_events", {**filters, "dry_run": dry_run})["replayed"]
+        return count
 
     def health_check(self) -> dict[str, Any]:
         """Whether the store answers."""

@@ -10,6 +10,7 @@ import time
 import traceback
 from typing import Any, Callable, Optional, cast
 
+from tasker_core.domain_events import PublisherRegistry, StepResult
 from tasker_core.errors import TaskerError
 from tasker_core.event_bridge import EventBridge, EventNames
 from tasker_core.models import StepContext
@@ -184,7 +185,10 @@ class StepExecutionSubscriber:
     def _succeeded(self, event: Any, result: StepHandlerResult, started: int) -> None:
         payload = dump(result.result)
         metadata = dump(result.metadata, "metadata") if result.metadata else None
-        self.native.finish_success(event, payload, metadata, _us(started))
+        events = None
+        if event.has_publishers:
+            events = self._events(event, StepResult(True, result.result, result.metadata or {}))
+        self.native.finish_success(event, payload, metadata, _us(started), events)
         if self.event_bridge.has_listeners(EventNames.STEP_COMPLETION_SENT):
             self._completed(event, True, None, started)
 
@@ -237,9 +241,21 @@ class StepExecutionSubscriber:
             _dump_or_note(context) if context else None,
             _dump_or_note(failure.metadata) if failure.metadata else None,
             _us(started),
+            self._events(event, _told(failure, message)) if event.has_publishers else None,
         )
         if self.event_bridge.has_listeners(EventNames.STEP_COMPLETION_SENT):
             self._completed(event, False, message, started)
+
+    def _events(self, event: Any, result: StepResult) -> bytes:
+        prepared = []
+        for made in PublisherRegistry.instance().prepare(event, result):
+            try:
+                dump(made, "event")
+            except SerializationError as error:
+                _log.error("an event of step %s cannot be published: %s", event.step_name, error)
+                made = {"index": made["index"], "skip": True}
+            prepared.append(made)
+        return dump(prepared, "events")
 
     def _completed(self, event: Any, success: bool, message: Optional[str], started: int) -> None:
         self.event_bridge.publish(
@@ -252,6 +268,12 @@ class StepExecutionSubscriber:
                 error_message=message,
             ),
         )
+
+
+def _told(failure: StepHandlerResult, message: str) -> StepResult:
+    return StepResult(
+        False, None, failure.metadata or {}, message, failure.error_type, failure.error_code, failure.retryable
+    )
 
 
 def _us(started: int) -> int:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from tasker_core.domain_events import InProcessDomainEventPoller, PublisherRegistry, SubscriberRegistry
 from tasker_core.errors import WorkerBootstrapError
 from tasker_core.event_bridge import EventBridge, EventNames
 from tasker_core.event_poller import EventPoller
@@ -48,6 +49,8 @@ class WorkerConfig:
     drain_timeout_ms: int = 30_000
     #: Unknown template keys are errors.
     strict: bool = False
+    #: Chooses the overrides of templates; ``TASKER_ENV`` when absent. ``test`` switches retry jitter off.
+    environment: Optional[str] = None
 
 
 class Worker:
@@ -81,6 +84,9 @@ class Worker:
         self.poller.on_error(partial(self.event_bridge.publish, EventNames.POLLER_ERROR))
         self.poller.on_metrics(partial(self.event_bridge.publish, EventNames.POLLER_METRICS))
         self.poller.on_signal(self._signalled)
+        self.domain_events = InProcessDomainEventPoller(native=native)
+        if SubscriberRegistry.instance().subscribers or len(PublisherRegistry.instance().names()) > 1:
+            self.hear_domain_events()
 
     @classmethod
     def start(
@@ -124,6 +130,7 @@ class Worker:
             "drain_timeout_ms": config.drain_timeout_ms,
             "sdk_version": __version__,
             "strict": config.strict,
+            "environment": config.environment,
         }
         native = _native.NativeWorker(dump(settings, "configuration"))
         try:
@@ -165,6 +172,11 @@ class Worker:
         """Whether it takes steps."""
         return not self._stopped.is_set() and self._pid == os.getpid()
 
+    def hear_domain_events(self) -> None:
+        """Starts handing domain events to publishers and subscribers; done by itself once there are any."""
+        if self.is_running:
+            self.domain_events.start()
+
     def status(self) -> dict[str, Any]:
         """Slots, running handlers, steps so far."""
         status: dict[str, Any] = load(self._native.status())
@@ -174,7 +186,7 @@ class Worker:
         """A client of the same engine."""
         from tasker_core.client import TaskerClient
 
-        return TaskerClient(self.url)
+        return TaskerClient(self.url, native=self._native.client())
 
     def stop(self, timeout: Optional[float] = None) -> bool:
         """Stops claiming, waits for running handlers, hands back the rest. True if all ended in time.
@@ -190,6 +202,7 @@ class Worker:
             finished: bool = self._native.drain(None if timeout is None else int(timeout * 1000))
             self._stopped.set()
             self._exit.set()
+            self.domain_events.stop()
             self._native.close()
             # A handler that still runs ends in its own time, in a thread that keeps no process alive.
             self.poller.stop(timeout=0.2 if timeout == 0 else 1.0)
