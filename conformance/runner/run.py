@@ -85,6 +85,8 @@ def case_templates(case: dict[str, Any]) -> list[str]:
     filled = []
     for text in texts:
         text = text.replace("{{program}}", "conformance.program")
+        for word, other in case.get("replace", {}).items():
+            text = text.replace(word, other)
         if "namespace_name:" not in text:
             text += f"\nnamespace_name: {case['name']}\n"
         filled.append(text)
@@ -103,6 +105,11 @@ def subset(expected: Any, found: Any, place: str, wrong: list[str]) -> None:
         for part in expected["$contains"]:
             if part not in str(found):
                 wrong.append(f"{place} does not contain {part!r}: {found!r}")
+    elif isinstance(expected, list) and isinstance(found, list) and any(isinstance(e, dict) for e in expected):
+        if len(expected) != len(found):
+            wrong.append(f"{place} has {len(found)} entries where {len(expected)} were expected: {json.dumps(found)[:300]}")
+        for index, (one, other) in enumerate(zip(expected, found)):
+            subset(one, other, f"{place}[{index}]", wrong)
     elif json.dumps(expected, sort_keys=True) != json.dumps(found, sort_keys=True):
         wrong.append(f"{place} is {json.dumps(found)[:300]} where {json.dumps(expected)[:300]} was expected")
 
@@ -130,12 +137,53 @@ def observe(client: TaskerClient, uuid: str) -> dict[str, Any]:
             "first_error": next((a["error"] for a in history if a["error"]), None),
             "rejected": [a.get("rejected_result") for a in history if a["outcome"] == "rejected"],
         }
+    messages = [e["message"] for e in client.list_events(task_uuid=uuid)]
+    templates = client._call("list_templates", {})["templates"]
     return {
         **task,
+        "events": [[m["event_name"], m["payload"]] for m in messages],
+        "event_names": [m["event_name"] for m in messages],
+        "event_names_sorted": sorted(m["event_name"] for m in messages),
+        **{f"event_{number}": message for number, message in enumerate(messages)},
+        "dead_letters": client.list_dead_letters(all=True, task_uuid=uuid),
+        "audit": client.get_audit(uuid),
+        "template": next(t for t in templates if (t["namespace"], t["name"]) == (task["namespace"], task["name"])),
         "step_count": len(steps),
         "step_names": sorted(steps),
         "by_name": steps,
     }
+
+
+def again(client: TaskerClient, request: dict[str, Any], uuid: str, twice: dict[str, Any], wrong: list[str]) -> None:
+    """Sends the request a second time, with another context."""
+    try:
+        second = client.create_tasks([{**request, "context": twice["context"]}])[0]
+    except ClientError as error:
+        subset(twice.get("refused", "not refused"), error.code, "the second request", wrong)
+    else:
+        subset(twice.get("existing"), second["existing"], "the second request's existing", wrong)
+        subset(second["existing"], second["task_uuid"] == uuid, "whether the second request found the task", wrong)
+
+
+def operate(client: TaskerClient, uuid: str, action: dict[str, Any], wrong: list[str]) -> None:
+    """Does one action: an operator's, one on the task's newest dead letter, or any call of the client."""
+    refused = action.pop("refused", None)
+    action.pop("rests", None)
+    what = json.dumps(action)
+    try:
+        if "call" in action:
+            args = json.loads(json.dumps(action.get("args", {})).replace("$task", uuid))
+            subset(action.get("answer", {}), client._call(action["call"], args), what, wrong)
+        elif "letter" in action:
+            letter = client.list_dead_letters(all=True, task_uuid=uuid)[0]
+            client.settle_dead_letters(action.pop("letter"), letter["id"], **action)
+        else:
+            client.act(uuid, **action)
+    except ClientError as error:
+        subset(refused or "no refusal", error.code, what, wrong)
+    else:
+        if refused:
+            wrong.append(f"{what} was not refused")
 
 
 def check(client: TaskerClient, case: dict[str, Any]) -> list[str]:
@@ -169,10 +217,16 @@ def check(client: TaskerClient, case: dict[str, Any]) -> list[str]:
         return wrong
     uuid = client.create_tasks([request])[0]["task_uuid"]
     found = observe(client, uuid)
+    if "twice" in case:
+        again(client, request, uuid, case["twice"], wrong)
     for action in case.get("then", []):
-        client.act(uuid, **action)
-        found = observe(client, uuid)
+        operate(client, uuid, dict(action), wrong)
+        if action.get("rests", True):
+            found = observe(client, uuid)
     expect = dict(case["expect"])
+    for tag, names in expect.pop("templates_tagged", {}).items():
+        tagged = [t["name"] for t in client._call("list_templates", {"tag": tag})["templates"]]
+        subset(names, tagged, f"templates tagged {tag}", wrong)
     steps = expect.pop("steps", {})
     order = expect.pop("order", [])
     subset(expect, found, "task", wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
 from typing import Any
 
@@ -14,6 +15,14 @@ from tasker_core import (
     Worker,
     WorkerConfig,
     errors,
+)
+from tasker_core.domain_events import (
+    BasePublisher,
+    BaseSubscriber,
+    InProcessDomainEvent,
+    PublisherRegistry,
+    StepResult,
+    SubscriberRegistry,
 )
 
 RAISES: dict[str, Any] = {
@@ -145,9 +154,59 @@ class Program(StepHandler):
             "$round": lambda: round(given[0], given[1]),
             "$keys": lambda: sorted(given),
             "$get": lambda: get(given[0], given[1:]),
+            "$heard": lambda: heard(HEARD, context.task_uuid, *given),
+            "$after": lambda: heard(AFTER, context.task_uuid, *given),
             "$values": lambda: [given[k] for k in sorted(given)],
         }
         return simple[name]()
+
+
+HEARD: dict[tuple[str, str], list[Any]] = {}
+AFTER: dict[tuple[str, str], list[Any]] = {}
+NEWS = threading.Condition()
+
+
+def heard(where: dict[tuple[str, str], list[Any]], task: str, name: str, count: int) -> list[Any]:
+    """Payloads of a task's events of a name, once there are at least so many."""
+    with NEWS:
+        NEWS.wait_for(lambda: len(where.get((task, name), [])) >= count, 20)
+        return list(where.get((task, name), []))
+
+
+class Listener(BaseSubscriber):
+    """Remembers what it hears."""
+
+    subscribes_to = "*"
+
+    def handle(self, event: InProcessDomainEvent) -> None:
+        with NEWS:
+            HEARD.setdefault((event.metadata.task_uuid, event.event_name), []).append(event.payload)
+            NEWS.notify_all()
+
+
+class Wrap(BasePublisher):
+    """Wraps the result; holds it back, stops or fails when it says so."""
+
+    publisher_name = "conformance.wrap"
+
+    def should_publish(self, step_result: StepResult, *_: Any) -> bool:
+        return step_result.result != "quiet"
+
+    def transform_payload(self, step_result: StepResult, event_declaration: Any, step_context: Any) -> Any:
+        if step_result.result == "broken":
+            raise ValueError("cannot wrap that")
+        return {"wrapped": step_result.result, "step": step_context.step_name}
+
+    def additional_metadata(self, *_: Any) -> dict[str, Any]:
+        return {"added": "by the publisher"}
+
+    def before_publish(self, event_name: str, payload: Any, metadata: dict[str, Any]) -> bool:
+        return payload["wrapped"] != "stop"
+
+    def after_publish(self, event_name: str, payload: Any, metadata: dict[str, Any]) -> None:
+        with NEWS:
+            AFTER.setdefault((metadata["task_uuid"], event_name), []).append(payload)
+            NEWS.notify_all()
 
 
 def main() -> int:
@@ -157,6 +216,8 @@ def main() -> int:
     given = parser.parse_args()
     registry = HandlerRegistry()
     registry.register(Program)
+    SubscriberRegistry.instance().register(Listener).start()
+    PublisherRegistry.instance().register(Wrap)
     worker = Worker.start(
         config=WorkerConfig(max_concurrent_handlers=16),
         url=given.url,

@@ -305,7 +305,11 @@ pub(crate) enum Template {
         env: Option<String>,
     },
     /// List the templates the store knows
-    Ls,
+    Ls {
+        /// Only those with this tag in their metadata
+        #[arg(long)]
+        tag: Option<String>,
+    },
     /// Draw the steps of a template
     Show {
         /// Name of the template, or its file

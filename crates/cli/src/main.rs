@@ -106,7 +106,7 @@ fn dispatch(cli: Cli) -> Result<i32> {
         Command::Dlq(command) => dlq::run(command, &ctx),
         Command::Events(command) => dlq::events(command, &ctx),
         Command::Template(Template::Validate { paths, strict, env }) => template::validate(&paths, strict, env, &ctx),
-        Command::Template(Template::Ls) => template::ls(&ctx),
+        Command::Template(Template::Ls { tag }) => template::ls(tag.as_deref(), &ctx),
         Command::Template(Template::Show { name, dir }) => template::show(&name, &dir, &ctx),
         Command::Workers => list::workers(&ctx),
         Command::Doctor(args) => doctor::run(&args, &ctx),

@@ -118,7 +118,7 @@ impl Prepared {
         for registered in engine.register_templates(&files, false) {
             registered?.1.iter().for_each(|warning| output::note(warning));
         }
-        let registered = engine.templates()?;
+        let registered = engine.templates(None)?;
         let mut spaces: Vec<&str> =
             registered.iter().filter(|t| t.name == args.name).map(|t| t.namespace.as_str()).collect();
         spaces.dedup();

@@ -108,9 +108,9 @@ fn read(path: &Path) -> Result<TemplateFile, Error> {
 }
 
 /// Lists registered templates.
-pub(crate) fn ls(ctx: &Context) -> Result<i32> {
+pub(crate) fn ls(tag: Option<&str>, ctx: &Context) -> Result<i32> {
     let engine = ctx.engine()?;
-    let templates = engine.templates()?;
+    let templates = engine.templates(tag)?;
     if ctx.json {
         output::json(&json!({"templates": templates.iter().map(json_of).collect::<Vec<_>>()}));
         return Ok(0);
@@ -203,7 +203,7 @@ fn find(name: &str, dir: &Path, ctx: &Context) -> Result<(Template, String)> {
     if let Some(found) = own {
         return Ok(found);
     }
-    let registered = ctx.engine()?.templates()?;
+    let registered = ctx.engine()?.templates(None)?;
     match registered.iter().rev().find(|t| t.name == name) {
         Some(view) if Path::new(&view.path).is_file() => loaded(Path::new(&view.path)),
         Some(view) => Err(Error::new(

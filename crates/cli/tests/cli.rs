@@ -1,12 +1,13 @@
 //! Runs the real command in folders of its own. Workers, where a case needs one, are Rust ones in this process.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod common;
+
+use std::process::Stdio;
 use std::time::Duration;
 
+use common::{Place, code};
 use serde_json::{Value, json};
 use tasker_worker::{StepError, StepOutcome, Worker};
-use tempfile::TempDir;
 
 const PAIR: &str = "\
 name: pair
@@ -17,65 +18,14 @@ steps:
   - {name: second, handler: math.second, dependencies: [first], retry: {max_attempts: 1}}
 ";
 
-/// A folder with a project in it; dropped with everything in it.
-struct Place {
-    dir: TempDir,
+/// What these tests do in a project.
+trait Pair {
+    fn task(&self) -> String;
+    fn worker(&self) -> Worker;
+    fn status(&self, task: &str) -> String;
 }
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
-    }
-
-    fn error(&self) -> Value {
-        serde_json::from_str(&self.err).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err))
-    }
-}
-
-impl Place {
-    /// A folder whose project has the given template.
-    fn with(template: &str) -> Place {
-        let place = Place::empty();
-        place.write("workflows/pair.yaml", template);
-        place
-    }
-
-    fn empty() -> Place {
-        Place { dir: TempDir::new().expect("a folder") }
-    }
-
-    fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        std::fs::write(&path, text).expect("a file");
-        path
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        for name in ["TASKER_URL", "TASKER_ENV", "TASKER_LOG"] {
-            command.env_remove(name);
-        }
-        command.env("USER", "ann").env("TASKER_PYTHON", "/nowhere/python");
-        command
-    }
-
-    fn tasker(&self, args: &[&str]) -> Said {
-        let output = self.command(args).output().expect("the command runs");
-        Said {
-            code: output.status.code().expect("an exit code"),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
-    }
-
+impl Pair for Place {
     /// Creates a task that no worker takes; its UUID.
     fn task(&self) -> String {
         let said = self.tasker(&["run", "pair", "-i", "n=6", "--no-wait"]);
@@ -85,8 +35,7 @@ impl Place {
 
     /// A worker whose second step fails for good when `n` is 13.
     fn worker(&self) -> Worker {
-        let url = format!("sqlite://{}/.tasker/tasker.db", self.dir.path().display());
-        Worker::builder(&url)
+        Worker::builder(&self.url())
             .template("pair.yaml", PAIR)
             .handler("math.first", |c| async move { Ok(StepOutcome::from(c.get_input("n")?)) })
             .handler("math.second", |c| async move {
@@ -103,10 +52,6 @@ impl Place {
         let said = self.tasker(&["show", task, "--json"]).json();
         said["task"]["status"].as_str().expect("a status").to_string()
     }
-}
-
-fn code(said: &Said) -> (i32, String) {
-    (said.code, said.error()["error"]["code"].as_str().expect("a code").to_string())
 }
 
 #[test]

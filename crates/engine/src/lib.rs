@@ -277,31 +277,22 @@ impl Engine {
             environment,
             identity,
         }))?;
-        let view = TemplateView {
-            namespace: template.namespace,
-            name: template.name,
-            version: template.version,
-            description: template.description,
-            path: file.path.clone(),
-            steps: template.steps.into_iter().map(|s| s.name).collect(),
-        };
+        let view = views::template(&template, file.path.clone());
         Ok((view, loaded.warnings.iter().map(ToString::to_string).collect()))
     }
 
-    /// Every registered template, newest registration of each version.
-    pub fn templates(&self) -> Result<Vec<TemplateView>, Error> {
-        let views = self.store().templates()?.into_iter().map(|record| {
-            let workflow = self.store().workflow(record.id)?;
-            Ok(TemplateView {
-                namespace: record.namespace,
-                name: record.name,
-                version: record.version,
-                description: workflow.template.description.clone(),
-                path: record.path,
-                steps: workflow.template.steps.iter().map(|s| s.name.clone()).collect(),
-            })
-        });
-        views.collect()
+    /// Every registered template, newest registration of each version; only those with a tag in their `metadata.tags`
+    /// if one is given.
+    pub fn templates(&self, tag: Option<&str>) -> Result<Vec<TemplateView>, Error> {
+        let mut views = Vec::new();
+        for record in self.store().templates()? {
+            let view = views::template(&self.store().workflow(record.id)?.template, record.path);
+            let tags = view.metadata.get("tags").and_then(|t| t.as_array());
+            if tag.is_none_or(|tag| tags.is_some_and(|tags| tags.iter().any(|t| t == tag))) {
+                views.push(view);
+            }
+        }
+        Ok(views)
     }
 
     /// Creates tasks, at most [`BULK_MAX`], in one commit. One result a request; a bad one stops no other.

@@ -6,12 +6,13 @@ use serde_json::Value;
 use tasker_core::graph::Workflow;
 use tasker_core::id;
 use tasker_core::state::{AttemptEnd, Counts, StepState, Task, TaskState};
+use tasker_core::template::Template;
 use tasker_store::{
     AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, WorkerRecord, time,
 };
 use tasker_wire::{
-    AttemptView, AuditView, DeadLetterView, EventView, Json, StepCounts, StepError, StepView, TaskView, WorkerView,
-    json_of, json_text,
+    AttemptView, AuditView, DeadLetterView, EventView, Json, StepCounts, StepError, StepView, TaskView, TemplateView,
+    WorkerView, json_of, json_text,
 };
 
 /// The public state, `paused` included.
@@ -237,6 +238,23 @@ pub(crate) fn dead_letter(record: DeadLetterRecord) -> DeadLetterView {
         reason: record.reason.as_str(),
         opened_at: time(record.opened_at),
         resolved_at: record.resolved_at.map(time),
+    }
+}
+
+pub(crate) fn template(template: &Template, path: String) -> TemplateView {
+    TemplateView {
+        namespace: template.namespace.clone(),
+        name: template.name.clone(),
+        version: template.version.clone(),
+        description: template.description.clone(),
+        metadata: template.metadata.clone(),
+        system_dependencies: serde_json::json!({
+            "primary": template.system_dependencies.primary,
+            "secondary": template.system_dependencies.secondary,
+        }),
+        domain_events: template.domain_events.iter().map(|e| e.name.clone()).collect(),
+        path,
+        steps: template.steps.iter().map(|s| s.name.clone()).collect(),
     }
 }
 

@@ -275,6 +275,12 @@ pub struct TemplateView {
     pub version: String,
     /// Shown to people.
     pub description: Option<String>,
+    /// `author`, `tags`, `documentation_url` and whatever else its file holds.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// External systems it leans on: `primary`, `secondary`.
+    pub system_dependencies: serde_json::Value,
+    /// Names of the events in its catalogue.
+    pub domain_events: Vec<String>,
     /// File it came from.
     pub path: String,
     /// Names of its steps.

@@ -292,7 +292,14 @@ pub fn call(engine: &Engine, op: &str, text: &str) -> Result<String, Error> {
                 "version": env!("CARGO_PKG_VERSION"),
             }))
         }
-        "list_templates" => json_of(&json!({"templates": engine.templates()?})),
+        "list_templates" => {
+            #[derive(Deserialize)]
+            struct Tagged {
+                #[serde(default)]
+                tag: Option<String>,
+            }
+            json_of(&json!({"templates": engine.templates(args::<Tagged>(text)?.tag.as_deref())?}))
+        }
         "list_workers" => json_of(&json!({"workers": engine.workers()?})),
         "doctor" => json_of(&engine.doctor()?),
         "register_templates" => {

@@ -58,7 +58,10 @@ impl NativeWorker {
 impl NativeWorker {
     #[new]
     fn new(py: Python<'_>, config_json: &[u8]) -> PyResult<NativeWorker> {
-        Ok(NativeWorker { config: Config::from_json(config_json, "python").map_err(|e| raise(py, &e))?, core: Mutex::new(None) })
+        Ok(NativeWorker {
+            config: Config::from_json(config_json, "python").map_err(|e| raise(py, &e))?,
+            core: Mutex::new(None),
+        })
     }
 
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
