@@ -5,11 +5,12 @@ export TASKER_PYTHON ?= $(cache)/venv/bin/python
 tasker := $(CARGO_TARGET_DIR)/release/tasker
 demo_store := $(cache)/demo/demo.db
 
-.PHONY: help demo test bench lint prepare fmt
+.PHONY: help demo test parity bench lint prepare fmt
 
 help:
 	@echo "make demo    install what is missing, build, run an order through the embedded store"
 	@echo "make test    install what is missing, run every suite"
+	@echo "make parity  run every language through the same cases, write docs/parity.md"
 	@echo "make lint    formatting and lints, as CI runs them"
 	@echo "make bench   latency and throughput of this machine"
 
@@ -26,6 +27,9 @@ demo: prepare
 
 test: prepare
 	@scripts/test
+
+parity: prepare
+	@$(TASKER_PYTHON) conformance/parity.py --languages python
 
 lint: prepare
 	cargo fmt --all --check

@@ -107,7 +107,9 @@ def subset(expected: Any, found: Any, place: str, wrong: list[str]) -> None:
                 wrong.append(f"{place} does not contain {part!r}: {found!r}")
     elif isinstance(expected, list) and isinstance(found, list) and any(isinstance(e, dict) for e in expected):
         if len(expected) != len(found):
-            wrong.append(f"{place} has {len(found)} entries where {len(expected)} were expected: {json.dumps(found)[:300]}")
+            wrong.append(
+                f"{place} has {len(found)} entries where {len(expected)} were expected: {json.dumps(found)[:300]}"
+            )
         for index, (one, other) in enumerate(zip(expected, found)):
             subset(one, other, f"{place}[{index}]", wrong)
     elif json.dumps(expected, sort_keys=True) != json.dumps(found, sort_keys=True):
@@ -279,15 +281,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--worker-cmd", help="command of the host; gets --url and --templates")
     parser.add_argument("--only", help="run cases whose name contains this")
+    parser.add_argument("--json", type=Path, help="write what is wrong with each check here")
     given = parser.parse_args()
     python_host = [sys.executable, str(ROOT / "hosts" / "python" / "host.py")]
     command = shlex.split(given.worker_cmd) if given.worker_cmd else python_host
     cases = load_cases(given.only)
-    passed = failed = 0
+    told: dict[str, list[str]] = {}
 
     def tell(name: str, wrong: list[str]) -> None:
-        nonlocal passed, failed
-        passed, failed = (passed, failed + 1) if wrong else (passed + 1, failed)
+        told[name] = wrong
         for line in wrong:
             print(f"FAIL {name}: {line}")
 
@@ -315,7 +317,10 @@ def main() -> int:
                 f"the host's exit ({environment})",
                 [] if code == 0 else [f"code {code}"],
             )
-    print(f"conformance: {passed} passed, {failed} failed")
+    failed = sum(1 for wrong in told.values() if wrong)
+    if given.json is not None:
+        given.json.write_text(json.dumps(told), encoding="utf-8")
+    print(f"conformance: {len(told) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -14,6 +14,8 @@ use crate::{output, project};
 
 /// Tasks run one at a time for the latency figures, at most.
 const SINGLE_MAX: usize = 200;
+/// Items of a batch worker.
+const BATCH_ITEMS: i64 = 100;
 /// Tasks in one creation call.
 const BULK: usize = 100;
 const WAIT: Duration = Duration::from_secs(600);
@@ -27,7 +29,8 @@ pub(crate) struct BenchArgs {
     /// Language of the handlers.
     #[arg(long, value_enum, default_value_t = Lang::Rust)]
     pub(crate) lang: Lang,
-    /// linear-4, diamond-4, or fan-out-N (N steps in all: a source, N-2 branches, a join).
+    /// linear-4, linear-4-events (each step publishes a durable event), diamond-4, fan-out-N (N steps in all: a source,
+    /// N-2 branches, a join), or batch-N (N workers of 100 items each; handlers in Rust).
     #[arg(long, default_value = "linear-4")]
     pub(crate) workload: String,
     /// Tasks submitted at once for the throughput figure.
@@ -80,15 +83,39 @@ fn workload(name: &str) -> Result<Workload> {
             expected: |n, steps| ((n * n + 1) * (steps as i64 - 2)) as f64,
         });
     }
-    match name {
-        "linear-4" => Ok(Workload {
+    if let Some(count) = name.strip_prefix("batch-") {
+        let workers: usize = count.parse().with_context(|| format!("`{count}` is not a number of workers"))?;
+        ensure!((1..=10_000).contains(&workers), "batch-N needs N between 1 and 10000");
+        return Ok(Workload {
             template: format!(
-                "{head}{}{}{}{}",
-                step("square", "square", ""),
-                step("add", "add_10", "square"),
-                step("triple", "triple", "add"),
-                step("half", "half", "triple")
+                "{head}  - {{name: cut, type: batchable, handler: {{callable: bench.cut, initialization: {{workers: \
+                 {workers}}}}}, batch_config: {{worker_template: work}}}}\n  - {{name: work, type: batch_worker, handler: \
+                 bench.work, depends_on: [cut]}}\n  - {{name: join, type: deferred_convergence, handler: \
+                 bench.aggregate, depends_on: [work]}}\n"
             ),
+            steps: workers + 2,
+            last: "join",
+            expected: |_, steps| {
+                let items = (steps as i64 - 2) * BATCH_ITEMS;
+                (items * (items - 1) / 2) as f64
+            },
+        });
+    }
+    match name {
+        "linear-4" | "linear-4-events" => Ok(Workload {
+            template: {
+                let told = |step: String, event: &str| match name {
+                    "linear-4" => step,
+                    _ => step.replace("}\n", &format!(", publishes_events: [{{name: bench.{event}}}]}}\n")),
+                };
+                format!(
+                    "{head}{}{}{}{}",
+                    told(step("square", "square", ""), "squared"),
+                    told(step("add", "add_10", "square"), "added"),
+                    told(step("triple", "triple", "add"), "tripled"),
+                    told(step("half", "half", "triple"), "halved")
+                )
+            },
             steps: 4,
             last: "half",
             expected: |n, _| ((n * n + 10) * 3) as f64 / 2.0,
@@ -105,7 +132,9 @@ fn workload(name: &str) -> Result<Workload> {
             last: "mean",
             expected: |n, _| (n * n + 25 + n * n * 2) as f64 / 2.0,
         }),
-        other => bail!("there is no workload `{other}`; use linear-4, diamond-4 or fan-out-N"),
+        other => {
+            bail!("there is no workload `{other}`; use linear-4, linear-4-events, diamond-4, fan-out-N or batch-N")
+        }
     }
 }
 
@@ -150,6 +179,28 @@ fn handlers(builder: tasker_worker::WorkerBuilder) -> tasker_worker::WorkerBuild
             Ok(StepOutcome::from(json!((number(&c, "plus")? + number(&c, "times")?) / 2.0)))
         })
         .handler("bench.branch", move |c| async move { Ok(StepOutcome::from(json!(whole(&c, "source")? + 1))) })
+        .handler("bench.cut", |c| async move {
+            let workers = c.config()["workers"].as_i64().unwrap_or_default();
+            let cursors: Vec<Value> = (0..workers)
+                .map(|w| json!({"start_cursor": w * BATCH_ITEMS, "end_cursor": (w + 1) * BATCH_ITEMS}))
+                .collect();
+            Ok(StepOutcome::from(json!({"batch_processing_outcome": {
+                "type": "create_batches", "worker_template_name": "work", "worker_count": workers,
+                "cursor_configs": cursors, "total_items": workers * BATCH_ITEMS,
+            }})))
+        })
+        .handler("bench.work", |c| async move {
+            let inputs = c.step_inputs()?;
+            let cursor = |name: &str| inputs["cursor"][name].as_i64().unwrap_or_default();
+            Ok(StepOutcome::from(json!((cursor("start_cursor")..cursor("end_cursor")).sum::<i64>())))
+        })
+        .handler("bench.aggregate", |c| async move {
+            let mut sum = 0;
+            for name in c.job().dependency_names()?.iter().filter(|n| n.starts_with("work_")) {
+                sum += c.dependency::<i64>(name)?;
+            }
+            Ok(StepOutcome::from(json!(sum)))
+        })
         .handler("bench.join", move |c| async move {
             let mut sum = 0;
             for name in &c.job().definition().dependencies {

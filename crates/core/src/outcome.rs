@@ -153,6 +153,8 @@ fn batch(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion, St
         );
         metadata.retain(|_, v| !v.is_null());
     }
+    let total = outcome.get("cursor_configs").and_then(Value::as_array).map_or(0, Vec::len);
+    metadata.insert("total_batches".into(), json!(total));
     let inputs = |cursor: Value, is_no_op: bool| json!({"cursor": cursor, "batch_metadata": metadata, "is_no_op": is_no_op, "__template_step_name": named});
     match kind {
         "no_batches" => {

@@ -295,7 +295,7 @@ fn a_batch_makes_numbered_workers_with_inputs_and_the_convergence_waits_for_all(
         world.inputs[&world.no("rows_002")],
         json!({
             "cursor": {"batch_id": "002", "start_cursor": 10, "end_cursor": 20, "batch_size": 10},
-            "batch_metadata": {"batch_size": 10, "cursor_field": "id", "checkpoint_interval": 5, "failure_strategy": "continue_on_failure"},
+            "batch_metadata": {"batch_size": 10, "cursor_field": "id", "checkpoint_interval": 5, "failure_strategy": "continue_on_failure", "total_batches": 3},
             "is_no_op": false,
             "__template_step_name": "rows",
         })

@@ -162,6 +162,8 @@ fn closed() -> Error {
 /// The loop; ends after [`Shared::close`].
 pub(crate) fn run(shared: &Shared) {
     let mut state = Loop { maybe_ready: true, next_wake: None, version: None, peeked: Instant::now(), pause: None };
+    // Read before anything is claimed: what another process writes from here on is noticed.
+    state.version = shared.store.version().ok();
     state.read_wake(shared);
     loop {
         let timeout = state.timeout(shared);

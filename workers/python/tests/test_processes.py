@@ -16,7 +16,7 @@ import pytest
 from tasker_core import TaskerClient
 
 HANDLERS = """
-import os, pathlib, time
+import os, pathlib, signal, time
 from tasker_core import StepHandler
 
 class Mark(StepHandler):
@@ -31,6 +31,22 @@ class Mark(StepHandler):
         while context.get_input("wait") and not (folder / "go").exists() and not context.cancelled:
             time.sleep(0.002)
         return {"n": context.get_input("n"), "step": context.step_name}
+
+class Items(StepHandler):
+    '''A hundred items, 25 to a checkpoint; its process is killed when it comes back for the third part.'''
+    handler_name = "items"
+    def call(self, context):
+        folder = pathlib.Path(context.get_input("folder"))
+        start = context.checkpoint_cursor or 0
+        if start == 50 and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if start == 100:
+            return {"total": context.accumulated_results["total"], "processed": context.checkpoint_items_processed}
+        with open(folder / "items", "a") as file:
+            file.writelines(f"{item}\\n" for item in range(start, start + 25))
+        total = (context.accumulated_results or {"total": 0})["total"] + sum(range(start + 1, start + 26))
+        return self.checkpoint_yield(start + 25, start + 25, {"total": total})
 """
 
 TEMPLATE = """
@@ -106,6 +122,24 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     made = Fleet(tmp_path)
     yield made
     made.close()
+
+
+def test_a_killed_process_goes_on_from_its_checkpoint_and_does_each_item_once(fleet: Fleet) -> None:
+    (fleet.folder / "workflows" / "items.yaml").write_text(
+        "name: items\nnamespace_name: marks\nsteps: [{name: walk, handler: items}]\n"
+    )
+    fleet.worker()
+    fleet.worker()
+    created = fleet.client.create_task("items", "marks", {"folder": str(fleet.folder)})
+    task = fleet.client.wait(created["task_uuid"], 60)
+    assert task["status"] == "complete"
+    step = fleet.client.get_step(task["task_uuid"], "walk")
+    assert step["result"] == {"total": 5050, "processed": 100}
+    assert (fleet.folder / "items").read_text().split() == [str(n) for n in range(100)]
+    outcomes = [a["outcome"] for a in step["history"]]
+    assert outcomes == ["checkpointed"] * 2 + ["lease_expired"] + ["checkpointed"] * 2 + ["completed"]
+    assert (step["crashes"], doctor(fleet.client)) == (1, [])
+    assert [w.poll() for w in fleet.workers].count(-signal.SIGKILL) == 1
 
 
 def doctor(client: TaskerClient) -> list[Any]:
@@ -370,7 +404,7 @@ def test_a_broken_handler_file_stops_no_other(fleet: Fleet) -> None:
     text = "".join(said)
     assert "broken.py" in text and "nothing_of_that_name" in text
     assert "wrong.py:1" in text
-    assert "1 handlers" in text
+    assert "2 handlers" in text
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -368,7 +368,7 @@ class PublisherRegistry:
                 if publisher_name not in self._missed:
                     self._missed.add(publisher_name)
                     _log.warning(
-                        "no publisher `%s` is registered (event %s of step %s); the step's result is published as it is",
+                        "no publisher `%s` is registered; event %s of step %s is published as it is",
                         publisher_name,
                         name,
                         event.step_name,
@@ -480,9 +480,7 @@ class SubscriberRegistry:
                 self.stats["handled"] += 1
             except Exception as error:
                 self.stats["failed"] += 1
-                _log.error(
-                    "subscriber %s failed on %s", type(subscriber).__name__, event.event_name, exc_info=error
-                )
+                _log.error("subscriber %s failed on %s", type(subscriber).__name__, event.event_name, exc_info=error)
                 try:
                     subscriber.on_handle_error(event, error)
                 except Exception:

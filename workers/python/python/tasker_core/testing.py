@@ -22,7 +22,7 @@ from tasker_core.errors import RetryableError
 from tasker_core.registry import HandlerRegistry
 from tasker_core.worker import Worker, WorkerConfig
 
-__all__ = ["Harness", "TaskOutcome", "StepOutcome"]
+__all__ = ["Harness", "StepOutcome", "TaskOutcome"]
 
 #: No lease ends while the clock moves over retries, milliseconds.
 LEASE_MS = 10_000_000_000
@@ -89,7 +89,7 @@ class Harness:
     def __init__(
         self,
         templates: Union[str, Path, Sequence[Union[str, Path]]],
-        handlers: Union[None, Iterable[Any], Mapping[str, Any]] = None,
+        handlers: Union[Iterable[Any], Mapping[str, Any], None] = None,
         *,
         environment: str = "test",
         max_concurrent_handlers: int = 10,
@@ -100,7 +100,7 @@ class Harness:
                 self.registry.register(name, getattr(handler, "_handler_class", handler))
         else:
             for handler in handlers or ():
-                made = getattr(handler, "_handler_class", handler)
+                made: Any = getattr(handler, "_handler_class", handler)
                 self.registry.register(getattr(made, "handler_name", "") or made.__name__, made)
         self._faults: dict[str, list[BaseException]] = {}
         self._lock = threading.Lock()

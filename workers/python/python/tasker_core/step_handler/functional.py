@@ -12,12 +12,27 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any, Callable, Union
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Union, cast
 
+from tasker_core.batch_processing import BatchWorkerOutcome
 from tasker_core.errors import ValidationError
 from tasker_core.step_handler import StepHandler
+from tasker_core.step_handler.api import ApiHandler, ApiResponse
+from tasker_core.step_handler.batchable import Batchable
+from tasker_core.step_handler.decision import DecisionHandler
 
-__all__ = ["depends_on", "inputs", "step_handler"]
+__all__ = [
+    "BatchConfig",
+    "Decision",
+    "api_handler",
+    "batch_analyzer",
+    "batch_worker",
+    "decision_handler",
+    "depends_on",
+    "inputs",
+    "step_handler",
+]
 
 Function = Callable[..., Any]
 
@@ -90,16 +105,125 @@ def step_handler(name: str, version: str = "1.0.0") -> Callable[[Function], Func
     return handler_decorator(name, version, StepHandler)  # type: ignore[type-abstract]
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What a decision function returns."""
+
+    steps: list[str] = field(default_factory=list)
+    reason: Optional[str] = None
+    routing_context: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def route(cls, steps: Union[str, list[str]], **routing_context: Any) -> Decision:
+        """Creates the named steps; the context is kept beside the outcome."""
+        return cls([steps] if isinstance(steps, str) else list(steps), None, routing_context)
+
+    @classmethod
+    def skip(cls, reason: str, **routing_context: Any) -> Decision:
+        """Creates nothing, and says why."""
+        return cls([], reason, routing_context)
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What an analyzer function returns: how much there is, and how it is cut."""
+
+    total_items: int
+    batch_size: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+    max_batches: Optional[int] = None
+
+
+def decision_handler(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
+    """Registers a function that returns a ``Decision``, the names of steps, or a result."""
+
+    def finish(handler: StepHandler, _context: Any, output: Any) -> Any:
+        decision = cast("DecisionHandler", handler)
+        if isinstance(output, (str, list)):
+            output = Decision.route(output)
+        if not isinstance(output, Decision):
+            return output
+        context = output.routing_context or None
+        if output.reason is not None:
+            return decision.skip_branches(output.reason, context)
+        return decision.decision_success(output.steps, context)
+
+    return handler_decorator(name, version, DecisionHandler, finish=finish)  # type: ignore[type-abstract]
+
+
+def batch_analyzer(
+    name: str, worker_template: Optional[str] = None, version: str = "1.0.0"
+) -> Callable[[Function], Function]:
+    """Registers a function that returns a ``BatchConfig``, the number of items 0 for nothing to do, or a result.
+
+    Args:
+        worker_template: Template step of the workers; that of the step's ``batch_config`` when absent.
+    """
+
+    def finish(handler: StepHandler, context: Any, output: Any) -> Any:
+        batches = cast("Batchable", handler)
+        if not isinstance(output, BatchConfig):
+            return output
+        if output.total_items == 0:
+            return batches.no_batches_outcome("no items")
+        outcome = batches.create_batch_outcome_from_ranges(
+            output.total_items, output.batch_size, max_batches=output.max_batches
+        )
+        return batches.batch_analyzer_success(outcome, worker_template, output.metadata or None)
+
+    return handler_decorator(name, version, Batchable, finish=finish)  # type: ignore[type-abstract]
+
+
+def batch_worker(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
+    """Registers a function that gets ``batch_context``; placeholder workers never reach it."""
+
+    def extra(handler: StepHandler, context: Any) -> dict[str, Any]:
+        return {"batch_context": cast("Batchable", handler).get_batch_context(context)}
+
+    def instead(handler: StepHandler, context: Any) -> Any:
+        return cast("Batchable", handler).handle_no_op_worker(context)
+
+    def finish(_handler: StepHandler, _context: Any, output: Any) -> Any:
+        return output.to_dict() if isinstance(output, BatchWorkerOutcome) else output
+
+    return handler_decorator(name, version, Batchable, extra, finish, instead)  # type: ignore[type-abstract]
+
+
+def api_handler(
+    name: str,
+    base_url: str = "",
+    timeout: float = 30.0,
+    default_headers: Optional[dict[str, str]] = None,
+    version: str = "1.0.0",
+) -> Callable[[Function], Function]:
+    """Registers a function that gets ``api``: an ``ApiHandler`` with ``get post … api_success api_failure``.
+
+    An ``ApiResponse`` it returns becomes a success or failure by its status.
+    """
+    settings = {"base_url": base_url, "default_timeout": timeout, "default_headers": default_headers or {}}
+    base = type("FunctionalApiHandler", (ApiHandler,), settings)
+
+    def finish(handler: StepHandler, _context: Any, output: Any) -> Any:
+        if not isinstance(output, ApiResponse):
+            return output
+        api = cast("ApiHandler", handler)
+        return api.api_success(output) if output.ok else api.api_failure(output)
+
+    return handler_decorator(name, version, base, lambda handler, _context: {"api": handler}, finish)
+
+
 def handler_decorator(
     name: str,
     version: str,
     base: type[StepHandler],
     extra: Callable[[StepHandler, Any], dict[str, Any]] | None = None,
     finish: Callable[[StepHandler, Any, Any], Any] | None = None,
+    instead: Callable[[StepHandler, Any], Any] | None = None,
 ) -> Callable[[Function], Function]:
     """The decorator all kinds of functional handlers share.
 
-    ``extra`` gives further parameters of a call; ``finish`` turns what the function returned into a result.
+    ``extra`` gives further parameters of a call; ``finish`` turns what the function returned into a result; what
+    ``instead`` gives, unless ``None``, stands for a call.
     """
 
     def decorate(function: Function) -> Function:
@@ -130,12 +254,18 @@ def handler_decorator(
         if inspect.iscoroutinefunction(function):
 
             async def call(self: StepHandler, context: Any) -> Any:
+                settled = None if instead is None else instead(self, context)
+                if settled is not None:
+                    return settled
                 output = await function(**arguments(self, context))
                 return output if finish is None else finish(self, context, output)
 
         else:
 
             def call(self: StepHandler, context: Any) -> Any:  # type: ignore[misc]
+                settled = None if instead is None else instead(self, context)
+                if settled is not None:
+                    return settled
                 output = function(**arguments(self, context))
                 return output if finish is None else finish(self, context, output)
 

@@ -1,0 +1,74 @@
+"""Adds up a CSV file with the columns ``id,category,price,stock``; a cursor is a row number.
+
+The analyzer remembers where each part begins in the file, so that no worker reads the parts before its own.
+"""
+
+import csv
+from collections import Counter
+from itertools import islice
+
+from tasker_core import Batchable
+
+
+class Analyze(Batchable):
+    handler_name = "reports.analyze"
+
+    def call(self, context):
+        size = context.get_input("batch_size")
+        offsets, rows = [], 0
+        with open(context.get_input("file"), "rb") as file:
+            header = file.readline()
+            offset = len(header)
+            for line in file:
+                if rows % size == 0:
+                    offsets.append(offset)
+                offset += len(line)
+                rows += 1
+        if rows == 0:
+            return self.no_batches_outcome("the file has no rows")
+        cursors = self.create_cursor_ranges(rows, size)
+        for cursor, start in zip(cursors, offsets):
+            cursor.metadata["offset"] = start
+        return self.batch_analyzer_success(self.create_batch_outcome(rows, cursors))
+
+
+class AddUp(Batchable):
+    handler_name = "reports.add_up"
+
+    def call(self, context):
+        nothing = self.handle_no_op_worker(context)
+        if nothing is not None:
+            return nothing
+        part = self.get_batch_context(context)
+        stock, value, categories = 0, 0, Counter()
+        with open(context.get_input("file"), newline="") as file:
+            file.seek(part.cursor_config.metadata["offset"])
+            rows = islice(csv.reader(file), part.end_cursor - part.start_cursor)
+            for _, category, price, count in rows:
+                stock += int(count)
+                value += int(count) * int(price)
+                categories[category] += 1
+        count = part.end_cursor - part.start_cursor
+        outcome = self.create_worker_outcome(count, last_cursor=part.end_cursor, results=[[stock, value, categories]])
+        return self.batch_worker_success(outcome)
+
+
+class Aggregate(Batchable):
+    handler_name = "reports.aggregate"
+
+    def call(self, context):
+        scenario = self.detect_aggregation_scenario(context, "analyze", "add_up_")
+        zero = {"total_processed": 0, "stock": 0, "value": 0, "categories": {}}
+        return self.aggregate_batch_worker_results(scenario, zero, self.add)
+
+    def add(self, results):
+        sums = self.aggregate_worker_results(results)
+        categories = Counter()
+        for _, _, counted in sums.results:
+            categories.update(counted)
+        return {
+            "total_processed": sums.total_processed,
+            "stock": sum(stock for stock, _, _ in sums.results),
+            "value": sum(value for _, value, _ in sums.results),
+            "categories": categories,
+        }
