@@ -109,8 +109,8 @@ def main() -> int:
     out = [
         "# Parity",
         "",
-        "Written by `make parity` from what it ran: every conformance case by every language's worker, every SDK member by",
-        "reflection over the packages. Do not edit.",
+        "Written by `make parity` from what it ran: every conformance case by every language's worker, every SDK",
+        "member by reflection over the packages. Do not edit.",
     ]
     rows = members()
     found = {
