@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tasker_store::TaskInfo;
+use tasker_store::sync::Mutex;
 
 /// Results kept, bytes; when they grow beyond, all are dropped and read from the store again when asked for.
 const RESULT_BYTES_MAX: usize = 64 << 20;

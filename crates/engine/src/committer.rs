@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
+use tasker_store::sync::{Condvar, Mutex};
 use tasker_store::{Batch, Committed, Done, Op, Store};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 
@@ -85,7 +85,7 @@ impl Shared {
         {
             let mut inbox = self.inbox.lock();
             while inbox.requests.len() >= WAITING_MAX && !inbox.closing {
-                self.room.wait(&mut inbox);
+                inbox = self.room.wait(inbox);
             }
             if inbox.closing {
                 return (0..count).map(|_| Err(closed())).collect();
@@ -128,8 +128,7 @@ impl Shared {
     /// also becomes readable by the passing of time.
     pub(crate) fn wait_for_events(&self, seen: u64, deadline: Instant) {
         let deadline = deadline.min(Instant::now() + Duration::from_secs(1));
-        let mut events = self.events.lock();
-        while *events == seen && !self.events_arrived.wait_until(&mut events, deadline).timed_out() {}
+        drop(self.events_arrived.wait_while(self.events.lock(), deadline, |events| *events == seen));
     }
 
     fn tell_events(&self) {
@@ -171,7 +170,7 @@ pub(crate) fn run(shared: &Shared) {
             let mut inbox = shared.inbox.lock();
             let has_work = inbox.poked || (state.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()));
             if !has_work {
-                shared.arrival.wait_for(&mut inbox, timeout);
+                inbox = shared.arrival.wait_for(inbox, timeout);
             }
             if std::mem::take(&mut inbox.poked) {
                 state.maybe_ready = true;

@@ -20,11 +20,11 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use tasker_core::load;
 use tasker_core::state::StepState;
 use tasker_core::{id, outcome};
 use tasker_store::sqlite::Sqlite;
+use tasker_store::sync::{Condvar, Mutex};
 use tasker_store::{Done, NewWorker, Op, Store, TaskRecord};
 use tasker_wire::{
     AuditView, DoctorReport, Error, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest, TaskView, TemplateView,
@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
 pub use session::{Given, Session};
+pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 
 use committer::Shared;
@@ -137,11 +138,7 @@ struct Closing {
 impl Closing {
     /// Waits at most `time`; true once closing.
     fn wait(&self, time: Duration) -> bool {
-        let mut closed = self.closed.lock();
-        if !*closed {
-            self.told.wait_for(&mut closed, time);
-        }
-        *closed
+        *self.told.wait_while(self.closed.lock(), Instant::now() + time, |closed| !*closed)
     }
 }
 

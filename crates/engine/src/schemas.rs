@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tasker_core::event::{self, Occasion};
 use tasker_core::graph::Index;
+use tasker_store::sync::RwLock;
 use tasker_store::{Claimed, PreparedEvent, TaskInfo};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, json_of};
 

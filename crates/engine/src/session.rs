@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use tasker_store::sync::{Condvar, Mutex};
 use tasker_store::{ClaimRequest, Claimed, CutShort, TaskInfo};
 
 /// In-process events kept for a worker that does not take them; the oldest are dropped.
@@ -110,11 +110,7 @@ impl Session {
         let deadline = Instant::now() + timeout;
         let mut inbox = self.inbox.lock();
         inbox.waiting += 1;
-        while inbox.given.is_empty() && !inbox.closed {
-            if self.arrival.wait_until(&mut inbox, deadline).timed_out() {
-                break;
-            }
-        }
+        inbox = self.arrival.wait_while(inbox, deadline, |inbox| inbox.given.is_empty() && !inbox.closed);
         inbox.waiting -= 1;
     }
 
@@ -170,12 +166,8 @@ impl Session {
     /// in memory only, at most [`EVENTS_KEPT`].
     pub fn take_events(&self, max: usize, timeout: Duration) -> Vec<Arc<str>> {
         let deadline = Instant::now() + timeout;
-        let mut inbox = self.inbox.lock();
-        while inbox.events.is_empty() && !inbox.closed {
-            if self.events_arrived.wait_until(&mut inbox, deadline).timed_out() {
-                break;
-            }
-        }
+        let waiting = |inbox: &mut Inbox| inbox.events.is_empty() && !inbox.closed;
+        let mut inbox = self.events_arrived.wait_while(self.inbox.lock(), deadline, waiting);
         let count = max.min(inbox.events.len());
         inbox.events.drain(..count).collect()
     }

@@ -12,6 +12,7 @@ mod message;
 mod ops;
 mod records;
 pub mod sqlite;
+pub mod sync;
 mod workflows;
 
 pub use message::events_queue;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use rustc_hash::FxHashMap;
 use tasker_core::graph::Workflow;
 use tasker_core::load;

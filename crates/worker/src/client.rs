@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tasker_core::load;
 use tasker_engine::{Engine, LetterOrder, Order, TemplateFile};
 use tasker_wire::{DeadLetterFilter, Error, EventFilter, Json, Kind, TaskFilter, TaskRequest, json_of};
 use uuid::Uuid;
@@ -339,4 +340,32 @@ fn create(engine: &Engine, requests: &[Json]) -> Result<Json, Error> {
         })
         .collect();
     Ok(json_of(&json!({"tasks": answers})))
+}
+
+/// Checks a template; JSON `{"ok", "template": {…}?, "diagnostics": [{severity, message, file, line, column, text}]}`.
+pub fn validate_template(source: &str, path: &str, environment: Option<&str>, strict: bool) -> String {
+    let (template, diagnostics) = match load::load(source, path, &load::Options { environment, strict }) {
+        Ok(loaded) => (Some(loaded.template), loaded.warnings),
+        Err(error) => (None, error.diagnostics),
+    };
+    let ok = template.is_some();
+    let template = template.map(|t| {
+        let handlers: Vec<_> =
+            t.steps.iter().map(|s| json!({"step": s.name, "callable": s.handler.callable})).collect();
+        let steps: Vec<_> = t.steps.iter().map(|s| &s.name).collect();
+        json!({
+            "name": t.name, "namespace": t.namespace, "version": t.version, "description": t.description,
+            "steps": steps, "handlers": handlers,
+        })
+    });
+    let diagnostics: Vec<_> = diagnostics
+        .iter()
+        .map(|d| {
+            json!({
+                "severity": if d.severity == load::Severity::Error { "error" } else { "warning" },
+                "message": d.message, "file": d.file, "line": d.line, "column": d.column, "text": d.to_string(),
+            })
+        })
+        .collect();
+    json!({"ok": ok, "template": template, "diagnostics": diagnostics}).to_string()
 }

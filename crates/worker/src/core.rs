@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tasker_engine::sync::{Condvar, Mutex};
 use tasker_engine::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
@@ -337,7 +337,7 @@ impl WorkerCore {
 
     /// As [`WorkerCore::finish`], with the payloads that publishers made of the step's events.
     pub fn finish_with(&self, job: &Arc<Job>, report: Report, events: Vec<PreparedEvent>) -> bool {
-        if !self.end(job) {
+        if !self.free(job) {
             return false;
         }
         match &report {
@@ -345,20 +345,32 @@ impl WorkerCore {
             _ => self.completed.fetch_add(1, Ordering::Relaxed),
         };
         self.engine.report(&self.session, job.info(), job.claimed(), checked(report), events);
+        // Only now: who waits until no handler runs may close the session, and reports must be queued before that.
+        self.leave(job);
         true
     }
 
     /// The job is over, reported or not; `false` if it was before.
     pub(crate) fn end(&self, job: &Arc<Job>) -> bool {
+        let ended = self.free(job);
+        if ended {
+            self.leave(job);
+        }
+        ended
+    }
+
+    fn leave(&self, job: &Arc<Job>) {
+        let mut running = self.running.lock();
+        running.remove(&job.key());
+        if running.is_empty() {
+            self.idle.notify_all();
+        }
+    }
+
+    /// Marks the job as finished and gives its slot back; `false` if it was before.
+    fn free(&self, job: &Arc<Job>) -> bool {
         if job.finished.swap(true, Ordering::AcqRel) {
             return false;
-        }
-        {
-            let mut running = self.running.lock();
-            running.remove(&job.key());
-            if running.is_empty() {
-                self.idle.notify_all();
-            }
         }
         if job.abandoned.load(Ordering::Acquire) {
             self.abandoned.fetch_sub(1, Ordering::Relaxed);
@@ -509,13 +521,9 @@ impl WorkerCore {
     /// Waits until no handler runs, at most `timeout`; whether none does.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut running = self.running.lock();
-        while running.values().any(|j| !j.is_cancelled()) {
-            if self.idle.wait_until(&mut running, deadline).timed_out() {
-                return !running.values().any(|j| !j.is_cancelled());
-            }
-        }
-        true
+        let busy = |running: &rustc_hash::FxHashMap<Key, Arc<Job>>| running.values().any(|j| !j.is_cancelled());
+        let running = self.idle.wait_while(self.running.lock(), deadline, |running| busy(running));
+        !busy(&running)
     }
 
     /// Stops taking steps and waits for running handlers; [`WorkerCore::close`] then hands back what is left.

@@ -10,8 +10,10 @@ mod job;
 pub mod logging;
 mod sdk;
 
+pub use client::validate_template;
 pub use core::{Config, RESULT_BYTES_MAX, Signal, WorkerCore, failure};
 pub use event::{document, prepared_events};
 pub use job::Job;
 pub use sdk::{StepContext, StepError, StepHandler, StepOutcome, Worker, WorkerBuilder};
+pub use tasker_engine::sync;
 pub use tasker_wire::{Error, Failure, Report};

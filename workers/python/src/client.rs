@@ -1,10 +1,10 @@
 //! The client's surface: one call, JSON in and out.
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tasker_engine::{Engine, Options, default_url};
 use tasker_wire::{Error, Kind};
+use tasker_worker::sync::Mutex;
 
 use crate::error::{foreign, raise, released};
 

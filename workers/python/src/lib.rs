@@ -9,8 +9,6 @@ mod worker;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use serde_json::json;
-use tasker_core::load;
 
 /// Version of the package's Rust half.
 #[pyfunction]
@@ -34,30 +32,7 @@ fn validate_template<'py>(
     environment: Option<&str>,
     strict: bool,
 ) -> Bound<'py, PyBytes> {
-    let (template, diagnostics) = match load::load(source, path, &load::Options { environment, strict }) {
-        Ok(loaded) => (Some(loaded.template), loaded.warnings),
-        Err(error) => (None, error.diagnostics),
-    };
-    let ok = template.is_some();
-    let template = template.map(|t| {
-        let handlers: Vec<_> =
-            t.steps.iter().map(|s| json!({"step": s.name, "callable": s.handler.callable})).collect();
-        let steps: Vec<_> = t.steps.iter().map(|s| &s.name).collect();
-        json!({
-            "name": t.name, "namespace": t.namespace, "version": t.version, "description": t.description,
-            "steps": steps, "handlers": handlers,
-        })
-    });
-    let diagnostics: Vec<_> = diagnostics
-        .iter()
-        .map(|d| {
-            json!({
-                "severity": if d.severity == load::Severity::Error { "error" } else { "warning" },
-                "message": d.message, "file": d.file, "line": d.line, "column": d.column, "text": d.to_string(),
-            })
-        })
-        .collect();
-    PyBytes::new(py, json!({"ok": ok, "template": template, "diagnostics": diagnostics}).to_string().as_bytes())
+    PyBytes::new(py, tasker_worker::validate_template(source, path, environment, strict).as_bytes())
 }
 
 #[pymodule]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::json;
 use tasker_wire::{Error, Failure, Kind, Report, StepError, json_text};
+use tasker_worker::sync::Mutex;
 use tasker_worker::{Config, WorkerCore, prepared_events};
 
 use crate::client::NativeClient;
