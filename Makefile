@@ -29,7 +29,7 @@ test: prepare
 	@scripts/test
 
 parity: prepare
-	@$(TASKER_PYTHON) conformance/parity.py --languages python
+	@$(TASKER_PYTHON) conformance/parity.py --languages python,ruby
 
 lint: prepare
 	cargo fmt --all --check
@@ -37,6 +37,7 @@ lint: prepare
 	$(cache)/venv/bin/ruff check workers/python examples conformance
 	$(cache)/venv/bin/ruff format --check workers/python examples conformance
 	cd workers/python && $(cache)/venv/bin/mypy
+	rubocop --format quiet workers/ruby conformance/hosts/ruby
 
 fmt:
 	cargo fmt --all

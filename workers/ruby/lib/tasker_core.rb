@@ -1,0 +1,30 @@
+# frozen_string_literal: true
+
+require_relative "tasker_core/version"
+
+# Tasker for Ruby: handlers, workers and clients of a durable workflow engine.
+#
+# Requiring this file does no work; each name is loaded when it is first used.
+module TaskerCore
+  autoload :BatchProcessing, "tasker_core/batch_processing"
+  autoload :Client, "tasker_core/client"
+  autoload :ClientError, "tasker_core/client"
+  autoload :DomainEvents, "tasker_core/domain_events"
+  autoload :Errors, "tasker_core/errors"
+  autoload :FFI, "tasker_core/ffi"
+  autoload :Logger, "tasker_core/logger"
+  autoload :Models, "tasker_core/models"
+  autoload :Native, "tasker_core/native"
+  autoload :Observability, "tasker_core/observability"
+  autoload :Registry, "tasker_core/registry"
+  autoload :Serialization, "tasker_core/serialization"
+  autoload :StepHandler, "tasker_core/step_handler"
+  autoload :Subscriber, "tasker_core/subscriber"
+  autoload :TaskHandler, "tasker_core/task_handler/base"
+  autoload :TemplateDiscovery, "tasker_core/template_discovery"
+  autoload :TestEnvironment, "tasker_core/test_environment"
+  autoload :Testing, "tasker_core/testing"
+  autoload :Tracing, "tasker_core/tracing"
+  autoload :Types, "tasker_core/types"
+  autoload :Worker, "tasker_core/worker"
+end

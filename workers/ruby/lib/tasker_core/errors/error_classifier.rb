@@ -1,0 +1,44 @@
+# frozen_string_literal: true
+
+require "timeout"
+
+module TaskerCore
+  module Errors
+    # Which exceptions are worth another attempt; the same families in every language.
+    #
+    # An explicit boolean `retryable` on the exception wins; then the permanent families; then the retryable ones;
+    # anything else is retryable.
+    module ErrorClassifier
+      # Programming errors: the same input fails the same way again. IndexError covers KeyError and StopIteration,
+      # NameError NoMethodError, ScriptError LoadError and NotImplementedError.
+      PERMANENT = [ArgumentError, TypeError, NameError, IndexError, RangeError, ZeroDivisionError, FrozenError,
+                   NoMatchingPatternError, RegexpError, FiberError, EncodingError, ScriptError].freeze
+      # Trouble with the world: it may have passed by the next attempt. By name, so that no library is loaded for it.
+      RETRYABLE = %w[SystemCallError IOError SocketError Timeout::Error Net::OpenTimeout Net::ReadTimeout
+                     Net::WriteTimeout OpenSSL::SSL::SSLError Faraday::ConnectionFailed Faraday::TimeoutError].freeze
+
+      module_function
+
+      # @return [Hash] `error_type`, `retryable`, and by which rule (`classification`)
+      def classify(error)
+        type = error.respond_to?(:error_type) ? error.error_type : nil
+        type = error.class.name || "StandardError" unless type.is_a?(String) && !type.empty?
+        explicit = error.respond_to?(:retryable) ? error.retryable : nil
+        retryable, rule =
+          if [true, false].include?(explicit) then [explicit, "explicit_attribute"]
+          elsif PERMANENT.any? { |family| error.is_a?(family) } then [false, "permanent_class"]
+          elsif error.class.ancestors.any? { |a| RETRYABLE.include?(a.name) } then [true, "retryable_class"]
+          else
+            [true, "default"]
+          end
+        { error_type: type, retryable:, classification: rule }
+      end
+
+      # @return [Boolean] whether another attempt may help
+      def retryable?(error) = classify(error)[:retryable]
+
+      # @return [Boolean] whether no attempt will help
+      def permanent?(error) = !retryable?(error)
+    end
+  end
+end

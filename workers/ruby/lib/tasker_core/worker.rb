@@ -1,0 +1,13 @@
+# frozen_string_literal: true
+
+module TaskerCore
+  # What takes steps and runs their handlers.
+  module Worker
+    autoload :Bootstrap, "tasker_core/worker/bootstrap"
+    autoload :EventBridge, "tasker_core/worker/event_bridge"
+    autoload :EventNames, "tasker_core/worker/event_bridge"
+    autoload :EventPoller, "tasker_core/worker/event_poller"
+    autoload :InProcessDomainEventPoller, "tasker_core/worker/in_process_domain_event_poller"
+    autoload :StepExecutionSubscriber, "tasker_core/worker/step_execution_subscriber"
+  end
+end

@@ -1,0 +1,152 @@
+# frozen_string_literal: true
+
+module TaskerCore
+  module Worker
+    # Polls the core and calls back with each step, in the thread that took it. The pool of threads grows with the work.
+    class EventPoller
+      # Threads that wait for steps at once; more would only wake each other up.
+      SEARCHING_MAX = 2
+
+      # @param polling_interval_ms [Integer] longest wait in one poll; a step that arrives ends the wait at once
+      # @param starvation_check_interval [Integer] polls between two reports of metrics
+      def initialize(native: nil, polling_interval_ms: 1000, starvation_check_interval: 100, cleanup_interval: 1000)
+        @native = native
+        @polling_interval_ms = polling_interval_ms
+        @starvation_check_interval = starvation_check_interval
+        @cleanup_interval = cleanup_interval
+        @callbacks = Hash.new { |found, kind| found[kind] = [] }
+        # Guards the counters and lists below: taken a few times a step, for a few instructions.
+        @lock = Mutex.new
+        @searching = 0
+        @parked = []
+        @threads = []
+        @polls = @received = 0
+        @running = false
+      end
+
+      def on_step_event(&block) = @callbacks[:step] << block
+      def on_metrics(&block) = @callbacks[:metrics] << block
+      def on_error(&block) = @callbacks[:error] << block
+
+      # Calls back with the core's signals: cancel, drain, fatal, shutdown.
+      def on_signal(&block) = @callbacks[:signal] << block
+
+      def running? = @running
+
+      def start
+        return if @running
+
+        @native ||= Bootstrap.current!.native
+        @running = true
+        another
+      end
+
+      # Stops polling and waits for the threads, at most `timeout` seconds in all.
+      def stop(timeout: 5)
+        @lock.synchronize do
+          @running = false
+          @parked.each { |place| place.push(true) }
+          @parked.clear
+        end
+        deadline = now + timeout
+        @threads.each { |thread| thread.join([deadline - now, 0].max) unless thread == Thread.current }
+        @threads.select!(&:alive?)
+      end
+
+      def get_metrics
+        core = @running ? Serialization.load(@native.status) : {}
+        { "polls" => @polls, "received" => @received, "threads" => @threads.size }.merge(core)
+      end
+
+      private
+
+      def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+      # Sends one more thread to look for steps: a parked one, or a new one while the core allows it.
+      def another
+        @lock.synchronize do
+          next unless @running
+
+          if (place = @parked.pop)
+            @searching += 1
+            place.push(true)
+            next
+          end
+          @threads.select!(&:alive?)
+          # One more than there are slots: with all of them busy someone must still hear the core's signals.
+          next if @threads.size > @native.thread_limit
+
+          @searching += 1
+          thread = Thread.new { work }
+          thread.name = "tasker-worker-#{@threads.size}"
+          thread.report_on_exception = false
+          @threads << thread
+        end
+      end
+
+      def work
+        place = Thread::Queue.new
+        while @running
+          event = poll
+          alone = @lock.synchronize do
+            @searching -= 1
+            @polls += 1
+            @searching <= 0
+          end
+          told = take(event, alone)
+          return unless told
+
+          park = @lock.synchronize do
+            wait = @searching >= SEARCHING_MAX && @running
+            wait ? @parked << place : @searching += 1
+            wait
+          end
+          place.pop if park
+        end
+      end
+
+      def poll
+        @native.poll(@polling_interval_ms)
+      rescue StandardError => e
+        report(e)
+        # Whatever it is, it must not become a busy loop.
+        sleep(0.1)
+        nil
+      end
+
+      # Handles what a poll gave; false once there is nothing more to come.
+      def take(event, alone)
+        tell(:metrics, get_metrics) if (@polls % @starvation_check_interval).zero? && @callbacks.key?(:metrics)
+        case event
+        when nil then true
+        when Native::StepEvent
+          @received += 1
+          # Someone must be there for the next step while this one runs.
+          another if alone
+          tell(:step, event)
+          true
+        else
+          tell(:signal, event)
+          return true unless event.kind == "shutdown"
+
+          stop(timeout: 0)
+          false
+        end
+      end
+
+      def tell(kind, value)
+        @callbacks[kind].each do |callback|
+          callback.call(value)
+        rescue StandardError => e
+          report(e)
+        end
+      end
+
+      def report(error)
+        return Logger.error("the poller: #{error.class}: #{error.message}") unless @callbacks.key?(:error)
+
+        @callbacks[:error].each { |callback| callback.call(error) }
+      end
+    end
+  end
+end
