@@ -115,7 +115,7 @@ class Program < StepHandler::Base
       kind = RAISES.fetch(said.delete(:kind))
       message = said.delete(:message)
       # The system's own errors put words of theirs before the message.
-      raise kind.allocate.tap { |e| e.define_singleton_method(:message) { message } } if kind <= SystemCallError
+      raise(kind.allocate.tap { |e| e.define_singleton_method(:message) { message } }) if kind <= SystemCallError
 
       raise said.empty? ? kind.new(message) : kind.new(message, **said)
     end

@@ -1,0 +1,12 @@
+# frozen_string_literal: true
+
+module TaskerCore
+  module StepHandler
+    # Base of decision handlers. See Mixins::Decision.
+    class Decision < Base
+      include Mixins::Decision
+
+      def capabilities = %w[process decision]
+    end
+  end
+end
