@@ -1,6 +1,7 @@
 # Everything a newcomer needs: make demo, make test. Builds and caches live outside the checkout.
 cache ?= $(or $(TASKER_CACHE),$(HOME)/.cache/tasker)
 export CARGO_TARGET_DIR ?= $(cache)/target
+export LIBCLANG_PATH ?= $(lastword $(sort $(wildcard /usr/lib/llvm-*/lib)))
 export TASKER_PYTHON ?= $(cache)/venv/bin/python
 tasker := $(CARGO_TARGET_DIR)/release/tasker
 demo_store := $(cache)/demo/demo.db
@@ -29,7 +30,7 @@ test: prepare
 	@scripts/test
 
 parity: prepare
-	@$(TASKER_PYTHON) conformance/parity.py --languages python,ruby
+	@TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host $(TASKER_PYTHON) conformance/parity.py
 
 lint: prepare
 	cargo fmt --all --check

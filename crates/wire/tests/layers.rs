@@ -12,7 +12,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["core", "store", "wire"]),
     ("worker", &["core", "engine", "wire"]),
     ("cli", &["core", "engine", "wire", "worker"]),
-    ("../workers/python", &["core", "engine", "wire", "worker"]),
+    ("../workers/python", &["engine", "wire", "worker"]),
+    ("../workers/ruby/ext/tasker_core", &["engine", "wire", "worker"]),
 ];
 
 #[test]

@@ -9,11 +9,18 @@ mod event;
 mod job;
 pub mod logging;
 mod sdk;
+pub mod testing;
 
+pub use client::call as client_call;
 pub use client::validate_template;
 pub use core::{Config, RESULT_BYTES_MAX, Signal, WorkerCore, failure};
 pub use event::{document, prepared_events};
 pub use job::Job;
-pub use sdk::{StepContext, StepError, StepHandler, StepOutcome, Worker, WorkerBuilder};
+pub use sdk::{
+    ApiHandler, ApiResponse, BatchAggregationScenario, BatchOutcome, BatchWorkerContext, BatchWorkerOutcome,
+    DecisionOutcome, DomainEvent, EventPublisher, EventSubscriber, ExplicitMapping, HandlerRegistry, PublishContext,
+    PublishError, Resolver, ResolverChain, StepContext, StepError, StepHandler, StepOutcome, StepResult, Worker,
+    WorkerBuilder, error_types,
+};
 pub use tasker_engine::sync;
 pub use tasker_wire::{Error, Failure, Report};

@@ -1,6 +1,12 @@
 //! Handlers in Rust.
 
-use std::collections::HashMap;
+mod api;
+mod batch;
+mod decision;
+mod publish;
+mod registry;
+
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -19,6 +25,15 @@ use tokio::runtime::Runtime;
 
 use crate::core::{Config, WorkerCore};
 use crate::job::Job;
+use crate::testing::Faults;
+
+pub use api::{ApiHandler, ApiResponse};
+pub use batch::{BatchAggregationScenario, BatchOutcome, BatchWorkerContext, BatchWorkerOutcome};
+pub use decision::DecisionOutcome;
+pub use publish::{DomainEvent, EventPublisher, EventSubscriber, PublishContext, PublishError, StepResult};
+pub use registry::{ExplicitMapping, HandlerRegistry, Resolver, ResolverChain};
+
+use publish::Listeners;
 
 /// What a handler gives back when it did not fail.
 #[derive(Debug, Clone)]
@@ -47,6 +62,83 @@ impl StepOutcome {
         serde_json::to_value(result).map(|result| StepOutcome::Success { result, metadata: None }).map_err(|e| {
             StepError::permanent(format!("the result cannot be serialised: {e}")).error_type("serialization_error")
         })
+    }
+
+    /// A failure that another attempt may cure, as any handler's plain `failure(…)`.
+    pub fn failure(message: impl Into<String>) -> Result<StepOutcome, StepError> {
+        Err(StepError::new(message, "handler_error", true))
+    }
+
+    /// Progress to keep; the handler is called again with it.
+    pub fn checkpoint(
+        cursor: impl Into<Value>,
+        items_processed: u64,
+        accumulated_results: impl Into<Value>,
+    ) -> StepOutcome {
+        StepOutcome::Checkpoint {
+            cursor: cursor.into(),
+            items_processed,
+            accumulated_results: accumulated_results.into(),
+        }
+    }
+}
+
+/// Standard error types, as stored.
+pub mod error_types {
+    /// No attempt will help.
+    pub const PERMANENT_ERROR: &str = "permanent_error";
+    /// Another attempt may help.
+    pub const RETRYABLE_ERROR: &str = "retryable_error";
+    /// The input cannot be worked with.
+    pub const VALIDATION_ERROR: &str = "validation_error";
+    /// It took too long.
+    pub const TIMEOUT: &str = "timeout";
+    /// A handler's plain failure.
+    pub const HANDLER_ERROR: &str = "handler_error";
+}
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $name:ident => $error_type:literal, $retryable:literal;)+) => {
+        impl StepError {
+            $($(#[$doc])* pub fn $name(message: impl Into<String>) -> StepError {
+                StepError::new(message, $error_type, $retryable)
+            })+
+        }
+    };
+}
+
+families! {
+    /// Something took too long; retryable.
+    timeout => "timeout", true;
+    /// Another system could not be reached; retryable.
+    network => "network_error", true;
+    /// Another system asks for fewer requests; retryable. See [`StepError::after`].
+    rate_limit => "rate_limit_error", true;
+    /// Another system is down for now; retryable.
+    service_unavailable => "service_unavailable_error", true;
+    /// Something is locked or used by another for now; retryable.
+    resource_contention => "resource_contention_error", true;
+    /// What the step needs does not exist; permanent.
+    not_found => "not_found_error", false;
+    /// Another system does not know who asks; permanent.
+    authentication => "authentication_error", false;
+    /// Another system does not allow it; permanent.
+    authorization => "authorization_error", false;
+    /// The step or the worker is set up wrongly; permanent.
+    configuration => "configuration_error", false;
+    /// A rule of the business forbids it; permanent.
+    business_logic => "business_logic_error", false;
+}
+
+impl From<std::io::Error> for StepError {
+    fn from(error: std::io::Error) -> StepError {
+        StepError::new(error.to_string(), "io_error", true)
+    }
+}
+
+impl From<serde_json::Error> for StepError {
+    fn from(error: serde_json::Error) -> StepError {
+        StepError::validation(error.to_string())
     }
 }
 
@@ -96,7 +188,17 @@ impl StepError {
 
     /// An HTTP answer that was not 2xx, classified by its status.
     pub fn http(status: u16, message: impl Into<String>) -> StepError {
-        let mut error = StepError::new(message, "http_error", retry::http_status_is_retryable(status));
+        let error_type = match status {
+            401 => "authentication_error",
+            403 => "authorization_error",
+            404 => "not_found",
+            408 | 504 => "timeout",
+            429 => "rate_limited",
+            503 => "service_unavailable",
+            500..=599 => "server_error",
+            _ => "client_error",
+        };
+        let mut error = StepError::new(message, error_type, retry::http_status_is_retryable(status));
         error.status_code = Some(status);
         error
     }
@@ -123,6 +225,18 @@ impl StepError {
     /// Adds your code.
     pub fn code(mut self, code: impl Into<String>) -> StepError {
         self.error_code = Some(code.into());
+        self
+    }
+
+    /// Keeps a value with the error.
+    pub fn context(mut self, context: impl Into<Value>) -> StepError {
+        self.context = Some(context.into());
+        self
+    }
+
+    /// Keeps a value with the attempt.
+    pub fn metadata(mut self, metadata: impl Into<Value>) -> StepError {
+        self.metadata = Some(metadata.into());
         self
     }
 
@@ -173,6 +287,104 @@ impl StepContext {
         })?;
         serde_json::from_str(&text)
             .map_err(|e| StepError::validation(format!("the result of `{step}` does not fit the handler's input: {e}")))
+    }
+
+    /// UUID of the task.
+    pub fn task_uuid(&self) -> String {
+        self.job.info().uuid.to_string()
+    }
+
+    /// UUID of the step.
+    pub fn step_uuid(&self) -> String {
+        self.job.step_uuid()
+    }
+
+    /// Name of the step; of a batch worker its own.
+    pub fn step_name(&self) -> &str {
+        self.job.step_name()
+    }
+
+    /// Namespace of the template.
+    pub fn namespace_name(&self) -> &str {
+        &self.job.info().workflow.template.namespace
+    }
+
+    /// One field of the task's context, or the default if absent or null.
+    pub fn get_input_or(&self, key: &str, default: impl Into<Value>) -> Result<Value, StepError> {
+        let value = self.get_input(key)?;
+        Ok(if value.is_null() { default.into() } else { value })
+    }
+
+    /// One field of `handler.initialization`; `Null` if absent.
+    pub fn get_config(&self, key: &str) -> Value {
+        self.config().get(key).cloned().unwrap_or_default()
+    }
+
+    /// The result of a direct or indirect dependency; `Null` if there is none.
+    pub fn get_dependency_result(&self, step: &str) -> Result<Value, StepError> {
+        Ok(match self.job.dependency(step)? {
+            Some(text) => serde_json::from_str(&text)?,
+            None => Value::Null,
+        })
+    }
+
+    /// A field inside the result of a dependency; `Null` if any part is absent.
+    pub fn get_dependency_field(&self, step: &str, path: &[&str]) -> Result<Value, StepError> {
+        let mut value = self.get_dependency_result(step)?;
+        for key in path {
+            value = value.get_mut(*key).map(Value::take).unwrap_or_default();
+        }
+        Ok(value)
+    }
+
+    /// Names of all dependencies that have a result.
+    pub fn get_dependency_result_keys(&self) -> Result<Vec<String>, StepError> {
+        Ok(self.job.dependency_names()?)
+    }
+
+    /// Results of all dependencies whose names start with the prefix, by name.
+    pub fn get_all_dependency_results(&self, prefix: &str) -> Result<BTreeMap<String, Value>, StepError> {
+        let names = self.get_dependency_result_keys()?.into_iter().filter(|n| n.starts_with(prefix));
+        names.map(|name| self.get_dependency_result(&name).map(|value| (name, value))).collect()
+    }
+
+    /// Attempts the step may have in all.
+    pub fn max_retries(&self) -> u32 {
+        self.job.definition().retry.max_attempts
+    }
+
+    /// Whether this is not the first attempt.
+    pub fn is_retry(&self) -> bool {
+        self.retry_count() > 0
+    }
+
+    /// Whether no attempt follows this one.
+    pub fn is_last_retry(&self) -> bool {
+        self.retry_count() + 1 >= self.max_retries()
+    }
+
+    /// Whether there is a checkpoint to go on from.
+    pub fn has_checkpoint(&self) -> bool {
+        self.job.claimed().has_checkpoint
+    }
+
+    /// Where to go on; `Null` at the start.
+    pub fn checkpoint_cursor(&self) -> Result<Value, StepError> {
+        self.checkpoint_part("cursor")
+    }
+
+    /// Items done before; 0 at the start.
+    pub fn checkpoint_items_processed(&self) -> Result<u64, StepError> {
+        Ok(self.checkpoint_part("items_processed")?.as_u64().unwrap_or(0))
+    }
+
+    /// What the checkpoint carries; `Null` at the start.
+    pub fn accumulated_results(&self) -> Result<Value, StepError> {
+        self.checkpoint_part("accumulated_results")
+    }
+
+    fn checkpoint_part(&self, key: &str) -> Result<Value, StepError> {
+        Ok(self.checkpoint()?.and_then(|mut c| c.get_mut(key).map(Value::take)).unwrap_or_default())
     }
 
     /// `handler.initialization` of the step.
@@ -232,7 +444,9 @@ where
 #[derive(Default)]
 pub struct WorkerBuilder {
     config: Config,
-    handlers: HashMap<String, Arc<dyn StepHandler>>,
+    handlers: ResolverChain,
+    listeners: Listeners,
+    faults: Faults,
 }
 
 impl WorkerBuilder {
@@ -242,13 +456,63 @@ impl WorkerBuilder {
         F: Fn(StepContext) -> R + Send + Sync + 'static,
         R: Future<Output = Result<StepOutcome, StepError>> + Send + 'static,
     {
-        self.register(callable, Closure(handler))
+        self.method(callable, "call", Closure(handler))
     }
 
     /// Registers a handler under the name templates use as `handler.callable`.
-    pub fn register(mut self, callable: &str, handler: impl StepHandler) -> WorkerBuilder {
-        self.handlers.insert(callable.into(), Arc::new(handler));
+    pub fn register(self, callable: &str, handler: impl StepHandler) -> WorkerBuilder {
+        self.method(callable, "call", handler)
+    }
+
+    /// Registers a handler for steps of that name whose template says `handler.method`.
+    pub fn method(mut self, callable: &str, method: &str, handler: impl StepHandler) -> WorkerBuilder {
+        self.handlers.register(callable, method, Arc::new(handler));
         self
+    }
+
+    /// Adds a resolver for names of your own.
+    pub fn resolver(mut self, resolver: impl Resolver) -> WorkerBuilder {
+        self.handlers.add_resolver(Arc::new(resolver));
+        self
+    }
+
+    /// Registers a publisher of domain events.
+    pub fn publisher(mut self, publisher: impl EventPublisher) -> WorkerBuilder {
+        self.listeners.publishers.insert(publisher.publisher_name().into(), Arc::new(publisher));
+        self
+    }
+
+    /// Adds a subscriber to domain events.
+    pub fn subscriber(mut self, subscriber: impl EventSubscriber) -> WorkerBuilder {
+        self.listeners.subscribers.push(Arc::new(subscriber));
+        self
+    }
+
+    pub(crate) fn faults(mut self, faults: Faults) -> WorkerBuilder {
+        self.faults = faults;
+        self
+    }
+
+    /// Adds every template (`*.yaml`, `*.yml`) of a folder and those below it.
+    pub fn templates(mut self, folder: &std::path::Path) -> std::io::Result<WorkerBuilder> {
+        let mut folders = vec![folder.to_path_buf()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+                if path.is_dir() {
+                    folders.push(path)
+                } else if yaml {
+                    files.push(path)
+                }
+            }
+        }
+        files.sort();
+        for file in files {
+            self = self.template(&file.display().to_string(), &std::fs::read_to_string(&file)?);
+        }
+        Ok(self)
     }
 
     /// Adds a template as YAML text.
@@ -271,8 +535,7 @@ impl WorkerBuilder {
 
     /// Starts on an engine that is already open.
     pub fn start_on(mut self, engine: Engine) -> Result<Worker, Error> {
-        self.config.handlers = self.handlers.keys().cloned().collect();
-        self.config.handlers.sort();
+        self.config.handlers = self.handlers.list_handlers();
         let core = WorkerCore::start_on(engine, self.config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
@@ -282,13 +545,22 @@ impl WorkerBuilder {
             .map_err(|e| {
                 Error::new(Kind::Unavailable, "no_thread", format!("cannot start the handlers' runtime: {e}"))
             })?;
-        let handlers = Arc::new(self.handlers);
+        let hears = !self.listeners.is_empty();
+        let code = Arc::new(Code { handlers: self.handlers, listeners: self.listeners, faults: self.faults });
         let mut dispatch = Vec::new();
         for number in 0..std::thread::available_parallelism().map_or(2, usize::from) + 1 {
-            let (core, handlers, handle) = (core.clone(), handlers.clone(), runtime.handle().clone());
+            let (core, code, handle) = (core.clone(), code.clone(), runtime.handle().clone());
             let thread = std::thread::Builder::new()
                 .name(format!("tasker-worker-{number}"))
-                .spawn(move || dispatch_steps(&core, &handlers, &handle))
+                .spawn(move || dispatch_steps(&core, &code, &handle))
+                .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+            dispatch.push(thread);
+        }
+        if hears {
+            let (core, code) = (core.clone(), code.clone());
+            let thread = std::thread::Builder::new()
+                .name("tasker-events".into())
+                .spawn(move || tell_events(&core, &code.listeners))
                 .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
             dispatch.push(thread);
         }
@@ -326,7 +598,7 @@ impl Worker {
     /// # Ok::<(), tasker_worker::Error>(())
     /// ```
     pub fn builder(url: &str) -> WorkerBuilder {
-        WorkerBuilder { config: Config { url: url.into(), ..Config::default() }, handlers: HashMap::new() }
+        WorkerBuilder { config: Config { url: url.into(), ..Config::default() }, ..WorkerBuilder::default() }
     }
 
     /// The engine it works on, for creating tasks and waiting.
@@ -337,6 +609,26 @@ impl Worker {
     /// The worker without its handlers: status, drain.
     pub fn core(&self) -> &Arc<WorkerCore> {
         &self.core
+    }
+
+    /// Works until the process is told to end (SIGINT, SIGTERM), then drains; a second signal ends at once. True if every
+    /// handler ended in time.
+    pub fn run(self) -> std::io::Result<bool> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Some(runtime) = &self.runtime else { return Ok(true) };
+        let (mut interrupt, mut terminate) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        let handle = runtime.handle().clone();
+        handle.block_on(async {
+            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        });
+        handle.spawn(async move {
+            let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
+            std::process::exit(code);
+        });
+        Ok(self.stop())
     }
 
     /// Drains and ends. True if every handler ended in time.
@@ -367,22 +659,25 @@ impl Drop for Worker {
 
 /// Takes steps one by one. A handler is polled here first, where it costs no hand-over; one that waits goes on in the
 /// runtime. As in the runtime itself, a handler that blocks its thread holds up no other while threads are left.
-fn dispatch_steps(
-    core: &Arc<WorkerCore>,
-    handlers: &Arc<HashMap<String, Arc<dyn StepHandler>>>,
-    runtime: &tokio::runtime::Handle,
-) {
+fn dispatch_steps(core: &Arc<WorkerCore>, code: &Arc<Code>, runtime: &tokio::runtime::Handle) {
     let _entered = runtime.enter();
     while !core.is_closed() {
         let Some(job) = core.try_take() else {
             core.wait(Duration::from_secs(1));
             continue;
         };
-        let Some(handler) = handlers.get(&job.definition().handler.callable).cloned() else {
-            core.finish_not_found(&job, None);
-            continue;
+        let handler = match code.resolve(&job) {
+            Ok(Some(handler)) => handler,
+            Ok(None) => {
+                core.finish_not_found(&job, None);
+                continue;
+            }
+            Err(error) => {
+                code.finish(core, &job, report(Err(error), 0));
+                continue;
+            }
         };
-        let mut running = Box::pin(run(core.clone(), handler, job));
+        let mut running = Box::pin(run(core.clone(), code.clone(), handler, job));
         // Its next poll, in the runtime, registers a waker that counts.
         if running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             runtime.spawn(running);
@@ -390,7 +685,44 @@ fn dispatch_steps(
     }
 }
 
-async fn run(core: Arc<WorkerCore>, handler: Arc<dyn StepHandler>, job: Arc<Job>) {
+/// The user's half of a worker.
+struct Code {
+    handlers: ResolverChain,
+    listeners: Listeners,
+    faults: Faults,
+}
+
+impl Code {
+    fn resolve(&self, job: &Job) -> Result<Option<Arc<dyn StepHandler>>, StepError> {
+        {
+            let mut faults = self.faults.lock();
+            if !faults.is_empty()
+                && let Some(fault) = faults.get_mut(job.step_name()).filter(|f| !f.is_empty())
+            {
+                return Err(fault.remove(0));
+            }
+        }
+        self.handlers.resolve(&job.definition().handler)
+    }
+
+    fn finish(&self, core: &WorkerCore, job: &Arc<Job>, report: Report) {
+        let events = self.listeners.prepare(job, &report);
+        core.finish_with(job, report, events);
+    }
+}
+
+/// Hands domain events to publishers and subscribers, one after another, until the worker is closed.
+fn tell_events(core: &WorkerCore, listeners: &Listeners) {
+    loop {
+        let events = core.take_events(100, Duration::from_secs(1));
+        if events.is_empty() && core.is_closed() {
+            return;
+        }
+        events.iter().for_each(|event| listeners.tell(event));
+    }
+}
+
+async fn run(core: Arc<WorkerCore>, code: Arc<Code>, handler: Arc<dyn StepHandler>, job: Arc<Job>) {
     let started = Instant::now();
     let context = StepContext { job: job.clone() };
     let call = CatchPanic(AssertUnwindSafe(handler.call(&context)));
@@ -403,7 +735,7 @@ async fn run(core: Arc<WorkerCore>, handler: Arc<dyn StepHandler>, job: Arc<Job>
         }
     };
     let execution_us = started.elapsed().as_micros() as i64;
-    core.finish(&job, report(outcome, execution_us));
+    code.finish(&core, &job, report(outcome, execution_us));
 }
 
 fn report(outcome: Result<StepOutcome, StepError>, execution_us: i64) -> Report {
