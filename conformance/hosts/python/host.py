@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import time
@@ -154,6 +155,7 @@ class Program(StepHandler):
             "$round": lambda: round(given[0], given[1]),
             "$keys": lambda: sorted(given),
             "$get": lambda: get(given[0], given[1:]),
+            "$file": lambda: wait_for_file(given),
             "$heard": lambda: heard(HEARD, context.task_uuid, *given),
             "$after": lambda: heard(AFTER, context.task_uuid, *given),
             "$values": lambda: [given[k] for k in sorted(given)],
@@ -164,6 +166,13 @@ class Program(StepHandler):
 HEARD: dict[tuple[str, str], list[Any]] = {}
 AFTER: dict[tuple[str, str], list[Any]] = {}
 NEWS = threading.Condition()
+
+
+def wait_for_file(path: str) -> bool:
+    """True once the file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.002)
+    return True
 
 
 def heard(where: dict[tuple[str, str], list[Any]], task: str, name: str, count: int) -> list[Any]:

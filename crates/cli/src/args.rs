@@ -86,6 +86,7 @@ pub(crate) struct New {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Lang {
     Python,
+    Ruby,
 }
 
 #[derive(Debug, Args)]

@@ -145,7 +145,7 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<i32> {
     let figures = match args.lang {
         Lang::Rust => measure(args, &url),
         Lang::Python => python(args, &url),
-        Lang::Ruby => bail!("there is no Ruby worker yet; use --lang rust or --lang python"),
+        Lang::Ruby => ruby(args, &url),
     };
     if args.store.is_none() {
         // A folder in the temporary folder that stays behind does no harm.
@@ -276,13 +276,25 @@ fn measure(args: &BenchArgs, url: &str) -> Result<Value> {
 
 /// The same measurement inside a Python process: handlers, client and clock are Python's.
 fn python(args: &BenchArgs, url: &str) -> Result<Value> {
-    let output = project::python(std::path::Path::new("."))
-        .args(["-m", "tasker_core", "bench", "--json", "--url", url, "--workload", &args.workload])
+    let mut command = project::python(std::path::Path::new("."));
+    command.args(["-m", "tasker_core"]);
+    hosted(command, args, url)
+}
+
+/// The same in a Ruby process.
+fn ruby(args: &BenchArgs, url: &str) -> Result<Value> {
+    hosted(project::ruby(), args, url)
+}
+
+fn hosted(mut command: std::process::Command, args: &BenchArgs, url: &str) -> Result<Value> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .args(["bench", "--json", "--url", url, "--workload", &args.workload])
         .args(["--tasks", &args.tasks.to_string(), "--slots", &args.slots.to_string()])
         .args(["--warm-up", &args.warm_up.to_string()])
         .stderr(std::process::Stdio::inherit())
         .output()
-        .context("cannot start Python; set TASKER_PYTHON")?;
-    ensure!(output.status.success(), "the Python benchmark failed ({})", output.status);
-    serde_json::from_slice(&output.stdout).context("the Python benchmark printed no JSON")
+        .with_context(|| format!("cannot start {program}; set TASKER_PYTHON or TASKER_RUBY"))?;
+    ensure!(output.status.success(), "the benchmark of {program} failed ({})", output.status);
+    serde_json::from_slice(&output.stdout).with_context(|| format!("the benchmark of {program} printed no JSON"))
 }

@@ -31,14 +31,14 @@ pub(crate) fn run(args: &Dev, ctx: &Context) -> Result<i32> {
         let message = format!("there is no folder {}", args.dir.display());
         return Err(Error::new(Kind::NotFound, "folder_not_found", message).hint("make one with `tasker new`").into());
     }
-    let (python, version) = project::tasker_of_python(&args.dir)?;
+    let (program, version) = project::Language::of(&args.dir.join("handlers")).sdk(&args.dir)?;
     let engine = ctx.engine()?;
     interrupt::watch()?;
     let mut watched = Watched::new()?;
     let mut team = Team { dir: &args.dir, url: &ctx.url, current: None, leaving: Vec::new(), ready: false };
     let mut feed = Feed::new(&engine, ctx.json)?;
     let (dir, url) = (project::shown(&args.dir), engine.url());
-    output::note(&format!("working on {url}, watching {dir}; {python}, tasker_core {version}"));
+    output::note(&format!("working on {url}, watching {dir}; {program}, tasker_core {version}"));
     let project = Project::find(&args.dir);
     watched.follow(&args.dir, &project);
     let has_files = !project.files.is_empty();
@@ -124,7 +124,7 @@ fn matters(event: &Event) -> bool {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let parent = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
         let kind = path.extension().and_then(|e| e.to_str());
-        let source = matches!(kind, Some("yaml" | "yml" | "py"));
+        let source = matches!(kind, Some("yaml" | "yml" | "py" | "rb"));
         let folder = matches!(name.as_str(), "workflows" | "handlers" | "config" | "tasks");
         (source || folder) && !hidden(&name) && !parent.is_some_and(|p| hidden(&p))
     })

@@ -1,4 +1,4 @@
-//! What a project folder holds, and the Python worker that runs its handlers.
+//! What a project folder holds, and the worker process that runs its handlers.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -30,7 +30,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(40);
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// How often a leaving process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
-/// What a Python worker says once it takes steps.
+/// What a worker says once it takes steps.
 const READY: &[u8] = b"tasker worker ready";
 
 /// A folder with templates and handlers.
@@ -161,20 +161,98 @@ pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
     Ok((lines.next().unwrap_or(program), lines.next().unwrap_or_default()))
 }
 
-/// Imports the handlers in a process of its own; what went wrong, as sentences.
+/// Language of a project's handlers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    Python,
+    Ruby,
+}
+
+impl Language {
+    /// That of a folder: Ruby if it holds Ruby files and no Python.
+    pub(crate) fn of(handlers: &Path) -> Language {
+        let holds = |kind: &str| {
+            let entries = std::fs::read_dir(handlers).into_iter().flatten().flatten();
+            entries.map(|e| e.path()).any(|p| p.extension().is_some_and(|e| e == kind))
+        };
+        if holds("rb") && !holds("py") { Language::Ruby } else { Language::Python }
+    }
+
+    /// The command that runs a worker, to which `--url` and the rest are added.
+    fn worker(self, dir: &Path) -> Command {
+        match self {
+            Language::Python => {
+                let mut command = python(dir);
+                command.args(["-m", "tasker_core", "worker"]);
+                command
+            }
+            Language::Ruby => {
+                let mut command = ruby();
+                command.arg("worker");
+                command
+            }
+        }
+    }
+
+    /// What the worker is, for people: program and version of the SDK.
+    pub(crate) fn sdk(self, dir: &Path) -> Result<(String, String), Error> {
+        match self {
+            Language::Python => tasker_of_python(dir),
+            Language::Ruby => {
+                let mut command = ruby();
+                let program = command.get_program().to_string_lossy().into_owned();
+                let trouble = |why: String| {
+                    Error::new(Kind::Unavailable, "ruby_unusable", why)
+                        .hint("install the gem `tasker-core-rb`, or name its `tasker-ruby` with TASKER_RUBY")
+                };
+                let output =
+                    command.arg("version").output().map_err(|e| trouble(format!("cannot start {program}: {e}")))?;
+                match output.status.success() {
+                    true => Ok((program, String::from_utf8_lossy(&output.stdout).trim().to_string())),
+                    false => {
+                        let said = String::from_utf8_lossy(&output.stderr);
+                        Err(trouble(format!("{program} does not work: {}", said.trim_end())))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The Ruby worker's command: `TASKER_RUBY`, else `tasker-ruby` of the installed gem.
+pub(crate) fn ruby() -> Command {
+    let named = std::env::var_os("TASKER_RUBY").filter(|p| !p.is_empty());
+    Command::new(named.unwrap_or_else(|| "tasker-ruby".into()))
+}
+
+/// Loads the handlers in a process of its own; what went wrong, as sentences.
 pub(crate) fn check_handlers(dir: &Path, handlers: &Path) -> Vec<String> {
-    let script = "import sys; from tasker_core.discovery import import_handlers; from tasker_core.registry import HandlerRegistry; \
-                  sys.exit('\\n'.join(import_handlers(HandlerRegistry.instance(), sys.argv[1:])) or 0)";
-    let output = match python(dir).args(["-c", script]).arg(handlers).stdin(Stdio::null()).output() {
+    let mut command = match Language::of(handlers) {
+        Language::Python => {
+            let script = "import sys; from tasker_core.discovery import import_handlers; \
+                          from tasker_core.registry import HandlerRegistry; \
+                          sys.exit('\\n'.join(import_handlers(HandlerRegistry.instance(), sys.argv[1:])) or 0)";
+            let mut command = python(dir);
+            command.args(["-c", script]);
+            command
+        }
+        Language::Ruby => {
+            let mut command = ruby();
+            command.args(["check", "--handlers"]);
+            command
+        }
+    };
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = match command.arg(handlers).stdin(Stdio::null()).output() {
         Ok(output) => output,
-        Err(error) => return vec![format!("cannot start Python: {error}")],
+        Err(error) => return vec![format!("cannot start {program}: {error}")],
     };
     if output.status.success() {
         return Vec::new();
     }
     let said = String::from_utf8_lossy(&output.stderr).trim_end().to_string();
     vec![if said.is_empty() {
-        format!("importing {} ended Python ({})", handlers.display(), output.status)
+        format!("loading {} ended {program} ({})", handlers.display(), output.status)
     } else {
         said
     }]
@@ -182,7 +260,7 @@ pub(crate) fn check_handlers(dir: &Path, handlers: &Path) -> Vec<String> {
 
 /// Whether an error is about a worker process, not about the store.
 pub(crate) fn is_ours(error: &Error) -> bool {
-    matches!(error.code, "python_unusable" | "worker_ended")
+    matches!(error.code, "python_unusable" | "ruby_unusable" | "worker_ended")
 }
 
 /// Whether a process of this machine is there.
@@ -191,7 +269,7 @@ pub(crate) fn is_running(pid: u32) -> bool {
     pid.is_none_or(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
-/// A Python worker in a process of its own; dropping it drains and ends it.
+/// A worker in a process of its own; dropping it drains and ends it.
 pub(crate) struct WorkerProcess {
     child: Child,
     ready: Arc<AtomicBool>,
@@ -208,8 +286,9 @@ impl WorkerProcess {
         handlers: &Path,
         hold: bool,
     ) -> Result<WorkerProcess, Error> {
-        let mut command = python(dir);
-        command.args(["-m", "tasker_core", "worker", "--url", url, "--handlers"]).arg(handlers);
+        let language = Language::of(handlers);
+        let mut command = language.worker(dir);
+        command.args(["--url", url, "--handlers"]).arg(handlers);
         for template in templates {
             command.args(["--templates", template]);
         }
@@ -217,8 +296,9 @@ impl WorkerProcess {
         // A group of its own: Ctrl-C on the terminal reaches only this process, which then asks the worker to drain once.
         let child = command.process_group(0).spawn().map_err(|e| {
             let program = command.get_program().to_string_lossy().into_owned();
-            Error::new(Kind::Unavailable, "python_unusable", format!("cannot start {program}: {e}"))
-                .hint("install Python, or name one with TASKER_PYTHON")
+            language.sdk(dir).err().unwrap_or_else(|| {
+                Error::new(Kind::Unavailable, "worker_ended", format!("cannot start {program}: {e}"))
+            })
         })?;
         let ready = Arc::new(AtomicBool::new(false));
         let (send, lines) = channel();

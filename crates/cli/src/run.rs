@@ -238,7 +238,8 @@ impl<'a> Follow<'a> {
     }
 
     fn worker_ended(&self, status: &str, ready: bool) -> Error {
-        if !ready && let Err(error) = project::tasker_of_python(&self.args.dir) {
+        let handlers = self.args.dir.join("handlers");
+        if !ready && let Err(error) = project::Language::of(&handlers).sdk(&self.args.dir) {
             return error;
         }
         Error::new(Kind::Unavailable, "worker_ended", format!("the worker ended ({status}); task {} waits", self.uuid))

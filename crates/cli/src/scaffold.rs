@@ -4,17 +4,26 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tasker_wire::{Error, Kind};
 
-use crate::args::New;
+use crate::args::{Lang, New};
 use crate::output::{self, Colour};
 use crate::{Context, project};
 
-/// Every file of a new project: where it goes and what is in it.
-const FILES: &[(&str, &str)] = &[
+type Files = &'static [(&'static str, &'static str)];
+
+/// Files of every new project: where they go and what is in them.
+const COMMON: Files = &[
     ("workflows/order.yaml", include_str!("../scaffold/workflows/order.yaml")),
+    (".gitignore", include_str!("../scaffold/gitignore")),
+];
+const PYTHON: Files = &[
     ("handlers/order.py", include_str!("../scaffold/handlers/order.py")),
     ("tests/test_order.py", include_str!("../scaffold/tests/test_order.py")),
     ("README.md", include_str!("../scaffold/README.md")),
-    (".gitignore", include_str!("../scaffold/gitignore")),
+];
+const RUBY: Files = &[
+    ("handlers/order.rb", include_str!("../scaffold/handlers/order.rb")),
+    ("spec/order_spec.rb", include_str!("../scaffold/spec/order_spec.rb")),
+    ("README.md", include_str!("../scaffold/README.ruby.md")),
 ];
 
 /// Writes the files into a folder that is empty or not there yet.
@@ -32,7 +41,12 @@ pub(crate) fn run(args: &New, ctx: &Context) -> Result<i32> {
         return Err(refused("is not empty").into());
     }
     let name = std::path::absolute(dir)?.file_name().map_or("project".into(), |n| n.to_string_lossy().into_owned());
-    for (path, text) in FILES {
+    let own = match args.lang {
+        Lang::Python => PYTHON,
+        Lang::Ruby => RUBY,
+    };
+    let files: Vec<&(&str, &str)> = COMMON.iter().chain(own).collect();
+    for (path, text) in &files {
         let path = dir.join(path);
         let parent = path.parent().context("a file of the project has no folder")?;
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -41,11 +55,11 @@ pub(crate) fn run(args: &New, ctx: &Context) -> Result<i32> {
     }
     let next = [format!("cd {shown}"), "tasker run order -i customer=Ada".into(), "tasker dev".into()];
     if ctx.json {
-        let files: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
-        output::json(&json!({"folder": dir, "files": files, "next": next}));
+        let names: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+        output::json(&json!({"folder": dir, "files": names, "next": next}));
         return Ok(0);
     }
-    FILES.iter().for_each(|(path, _)| output::line(&project::shown(&dir.join(path))));
+    files.iter().for_each(|(path, _)| output::line(&project::shown(&dir.join(path))));
     output::note(&output::paint_err(Colour::Bold, "\nnext:"));
     next.iter().for_each(|command| output::note(&format!("  {command}")));
     Ok(0)

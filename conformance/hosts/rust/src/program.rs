@@ -160,6 +160,12 @@ impl Run<'_> {
             "$method" => self.program.method.into(),
             "$var" => self.variables.get(&text(given)).cloned().unwrap_or_default(),
             "$event" => serde_json::from_str::<Value>(&document(context.job())?)?["task_sequence_step"].take(),
+            "$file" => {
+                while !std::path::Path::new(&text(given)).exists() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                true.into()
+            }
             "$heard" => news(&self.program.heard),
             "$after" => news(&self.program.after),
             "$add" => arithmetic(a, b, i128::checked_add, |x, y| x + y)?,
