@@ -3,6 +3,7 @@ cache ?= $(or $(TASKER_CACHE),$(HOME)/.cache/tasker)
 export CARGO_TARGET_DIR ?= $(cache)/target
 export LIBCLANG_PATH ?= $(lastword $(sort $(wildcard /usr/lib/llvm-*/lib)))
 export TASKER_PYTHON ?= $(cache)/venv/bin/python
+export TASKER_RUBY ?= $(CURDIR)/workers/ruby/exe/tasker-ruby
 tasker := $(CARGO_TARGET_DIR)/release/tasker
 demo_store := $(cache)/demo/demo.db
 
@@ -25,6 +26,8 @@ demo: prepare
 		--input @examples/order_fulfillment/order.json
 	@echo "==> the same store, looked at afterwards: $(tasker) --url sqlite://$(demo_store) ls" >&2
 	@$(tasker) --url sqlite://$(demo_store) ls --limit 3
+	@echo "==> examples/polyglot: one task whose steps run in Python, Ruby, Rust and Python" >&2
+	@examples/polyglot/run $(tasker) $(CARGO_TARGET_DIR)/release/examples/polyglot
 
 test: prepare
 	@scripts/test
@@ -38,7 +41,7 @@ lint: prepare
 	$(cache)/venv/bin/ruff check workers/python examples conformance
 	$(cache)/venv/bin/ruff format --check workers/python examples conformance
 	cd workers/python && $(cache)/venv/bin/mypy
-	rubocop --format quiet workers/ruby conformance/hosts/ruby
+	rubocop --format quiet workers/ruby conformance/hosts/ruby examples crates/cli/scaffold
 
 fmt:
 	cargo fmt --all
@@ -46,6 +49,6 @@ fmt:
 	$(cache)/venv/bin/ruff format workers/python examples conformance
 
 bench: prepare
-	@for lang in rust python; do for workload in linear-4 diamond-4; do \
+	@for lang in rust python ruby; do for workload in linear-4 diamond-4; do \
 		$(tasker) bench --lang $$lang --workload $$workload; echo; done; \
 		$(tasker) bench --lang $$lang --workload fan-out-10000 --tasks 1; echo; done

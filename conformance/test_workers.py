@@ -10,13 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from tasker_core import TaskerClient
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from parity import HOSTS  # the module beside this file
+sys.path.insert(0, str(Path(__file__).resolve().parent / "runner"))
+from parity import HOSTS
+from run import milliseconds
 
 PROGRAM = "{callable: conformance.program, initialization: {program: %s}}"
 
@@ -161,3 +164,52 @@ def test_a_task_may_mix_languages_in_any_order(fleet: Fleet) -> None:
         assert workers == [order[i % 3] for i in range(4)]
         answers[namespace] = [step["result"] for step in steps]
     assert set(map(json.dumps, answers.values())) == {"[36, 46, 138, 69.0]"}, answers
+
+
+def test_an_error_arrives_the_same_from_every_language(fleet: Fleet) -> None:
+    said = "{kind: rate_limit, message: slow, error_code: E7, retry_after: 2, metadata: {quota: 5}, context: {at: [1]}}"
+    program = PROGRAM % f"[{{if: {{$eq: [{{$attempt: null}}, 0]}}, then: [{{raise: {said}}}]}}, {{return: 1}}]"
+    seen = {}
+    for language in HOSTS:
+        fleet.host(language, f"name: t\nnamespace_name: {language}\nsteps: [{{name: s, handler: {program}}}]\n")
+        task = fleet.client.create_task("t", language)["task_uuid"]
+        assert fleet.client.wait(task, 30)["status"] == "complete"
+        first = fleet.client.get_step(task, "s")["history"][0]
+        error = {key: value for key, value in first["error"].items() if key != "backtrace"}
+        waited = milliseconds(first["next_retry_at"]) - milliseconds(first["completed_at"])
+        seen[language] = json.dumps([error, first["metadata"], waited], sort_keys=True)
+    assert len(set(seen.values())) == 1, seen
+    assert json.loads(seen["python"])[2] == 2000
+
+
+def random_value(random: Random, depth: int = 0) -> Any:
+    """Any JSON value; floats are short decimals, which every language writes alike."""
+    kinds = ["int", "big", "float", "text", "bool", "null"] + (["list", "dict"] * 2 if depth < 4 else [])
+    kind = random.choice(kinds)
+    if kind == "int":
+        return random.randint(-1000, 1000)
+    if kind == "big":
+        return random.choice([1, -1]) * (2 ** random.choice([31, 53, 63, 64]) + random.randint(-2, 2))
+    if kind == "float":
+        return random.randint(-10_000, 10_000) / 8
+    if kind == "text":
+        alphabet = 'aZ09 "\\/\n\t\u0000\u001fäß漢𝄞\u2028'
+        return "".join(random.choice(alphabet) for _ in range(random.randint(0, 12)))
+    if kind == "list":
+        return [random_value(random, depth + 1) for _ in range(random.randint(0, 4))]
+    if kind == "dict":
+        return {f"k{n}": random_value(random, depth + 1) for n in range(random.randint(0, 4))}
+    return {"bool": random.random() < 0.5, "null": None}[kind]
+
+
+def test_random_values_cross_every_language_unchanged(fleet: Fleet) -> None:
+    random = Random(20261123)
+    values = [random_value(random) for _ in range(300)]
+    echo = PROGRAM % "[{return: {$input: value}}]"
+    for language in HOSTS:
+        fleet.host(language, f"name: echo\nnamespace_name: {language}\nsteps: [{{name: s, handler: {echo}}}]\n")
+        requests = [{"name": "echo", "namespace": language, "context": {"value": value}} for value in values]
+        for created, value in zip(fleet.client.create_tasks(requests), values):
+            fleet.client.wait(created["task_uuid"], 30)
+            result = fleet.client.get_step(created["task_uuid"], "s")["result"]
+            assert json.dumps(result) == json.dumps(value), language

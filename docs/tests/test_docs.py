@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ def test_yaml(source: str) -> None:
 @pytest.mark.parametrize("source", blocks("python"))
 def test_python(source: str) -> None:
     exec(compile(source, "block.py", "exec"), {"__name__": "block"})
+
+
+@pytest.mark.parametrize("source", blocks("ruby"))
+def test_ruby(source: str) -> None:
+    library = ROOT / "workers" / "ruby" / "lib"
+    ran = subprocess.run(["ruby", "-I", str(library), "-e", source], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("page", [pytest.param(p, id=p.name) for p in sorted((ROOT / "docs").rglob("*.md"))])

@@ -13,7 +13,6 @@ module TaskerCore
       attr_reader :code, :hint, :details
 
       def initialize(body)
-        require "json"
         fault = JSON.parse(body)
         super(fault["text"] || fault["message"])
         @plain = fault["message"]

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+# Before anything can raise: a `require` must not be the place where an interrupt strikes.
+require "json"
 require "tasker_core/errors"
 
 module TaskerCore

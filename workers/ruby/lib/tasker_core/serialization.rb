@@ -39,7 +39,7 @@ module TaskerCore
       when Symbol then text(value.name, place, what)
       when Hash then hash(value, place, what, depth)
       when Array then value.each_with_index.map { |item, index| plain(item, "#{place}[#{index}]", what, depth + 1) }
-      when Time then value.iso8601(3)
+      when Time then value.strftime(value.nsec.zero? ? "%Y-%m-%dT%H:%M:%S%:z" : "%Y-%m-%dT%H:%M:%S.%6N%:z")
       else other(value, place, what, depth)
       end
     end

@@ -22,7 +22,7 @@ module TaskerCore
       # @return [Hash] `error_type`, `retryable`, and by which rule (`classification`)
       def classify(error)
         type = error.respond_to?(:error_type) ? error.error_type : nil
-        type = error.class.name || "StandardError" unless type.is_a?(String) && !type.empty?
+        type = error.class.name.to_s[/[^:]+\z/] || "StandardError" unless type.is_a?(String) && !type.empty?
         explicit = error.respond_to?(:retryable) ? error.retryable : nil
         retryable, rule =
           if [true, false].include?(explicit) then [explicit, "explicit_attribute"]

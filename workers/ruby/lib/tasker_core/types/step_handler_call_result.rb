@@ -63,7 +63,9 @@ module TaskerCore
       def from_exception(error)
         classified = Errors::ErrorClassifier.classify(error)
         metadata = asked(error, :metadata)
-        error(message: error.message.to_s.empty? ? error.class.name : error.message,
+        # Ruby adds guesses and an excerpt of the source to what names nothing.
+        said = error.is_a?(NameError) ? error.message.to_s.lines.first.to_s.chomp : error.message.to_s
+        error(message: said.empty? ? error.class.name.to_s[/[^:]+\z/] : said,
               error_type: classified[:error_type], error_code: asked(error, :error_code),
               retryable: classified[:retryable], metadata: metadata.is_a?(Hash) ? metadata : {},
               retry_after: seconds(asked(error, :retry_after)), status_code: status(asked(error, :status_code)))

@@ -40,14 +40,19 @@ module TaskerCore
       # Runs the handler of one step.
       def handle(event)
         started = clock
+        ended = false
         begin
           @before&.call(event)
           invoke = resolve(event)
-          return native.finish_handler_not_found(event, nil) if invoke.nil?
-
-          finish(event, invoke.call(Types::StepContext.new(event, event.handler_callable)), started)
+          output = invoke&.call(Types::StepContext.new(event, event.handler_callable))
+          ended = true
+          invoke.nil? ? native.finish_handler_not_found(event, nil) : finish(event, output, started)
         rescue Exception => e # rubocop:disable Lint/RescueException -- an attempt must end, whatever ended it
+          ended = true
           failed(event, e, started)
+        ensure
+          # `Thread.exit` in a handler raises nothing.
+          failed(event, ThreadError.new("the handler ended its thread"), started) unless ended
         end
       end
 

@@ -1,0 +1,116 @@
+# frozen_string_literal: true
+
+require "open3"
+require "rbconfig"
+
+# What only a process of its own can show: forks, signals, the end.
+RSpec.describe "a Ruby process with a worker" do
+  library = File.expand_path("../lib", __dir__)
+  start = <<~RUBY
+    require "tasker_core"
+    require "timeout"
+    TEMPLATE = "name: t\\nsteps:\\n  - {name: s, handler: h}\\n"
+    REGISTRY = TaskerCore::Registry::HandlerRegistry.new
+    REGISTRY.register("h", ->(context) { context.get_input("n") })
+    def start(url = "sqlite://t.db", **options)
+      TaskerCore::Worker::Bootstrap.start!(url: url, templates: [TEMPLATE], registry: REGISTRY, **options)
+    end
+    def run(worker)
+      client = worker.client
+      task = client.create_task(name: "t", context: { n: 7 })
+      client.wait(task["task_uuid"], timeout: 20)["status"]
+    end
+  RUBY
+
+  define_method(:ruby) do |code, before: start|
+    Dir.mktmpdir do |folder|
+      Open3.capture3(RbConfig.ruby, "-I", library, "-e", before + code, chdir: folder)
+    end
+  end
+
+  it "says nothing when the library is required" do
+    out, err, status = ruby('require "tasker_core"', before: "")
+    expect([out, err, status.exitstatus]).to eq ["", "", 0]
+  end
+
+  it "ends with code 0 although a worker runs" do
+    out, err, status = ruby("start; puts :end")
+    expect([out, err, status.exitstatus]).to eq ["end\n", "", 0]
+  end
+
+  it "gives a forked child clear errors and leaves the parent alone" do
+    out, err, status = ruby(<<~'RUBY')
+      worker = start
+      client = TaskerCore::Client.new(url: worker.url)
+      client.health_check
+      pid = fork do
+        [-> { worker.native.poll(0) }, -> { start }, -> { client.health_check }].each do |attempt|
+          attempt.call
+        rescue TaskerCore::ClientError, TaskerCore::Errors::NativeError => e
+          warn e.code
+        end
+        warn run(start("sqlite://other.db"))
+      end
+      Process.wait(pid)
+      puts $?.exitstatus, run(worker)
+    RUBY
+    expect(err.split).to eq %w[forked forked forked complete]
+    expect([out.split, status.exitstatus]).to eq [%w[0 complete], 0]
+  end
+
+  it "hears Ctrl-C, Thread#kill and Timeout while it polls" do
+    out, err, = ruby(<<~'RUBY')
+      worker = start("sqlite://t.db", poll: false)
+      begin
+        Timeout.timeout(0.1) { worker.native.poll(60_000) }
+      rescue Timeout::Error
+        puts :timeout
+      end
+      thread = Thread.new { worker.native.poll(60_000) }
+      Thread.pass until worker.native.waiting.positive?
+      thread.kill.join(5)
+      puts thread.alive? ? :alive : :killed
+      Thread.new do
+        Thread.pass until worker.native.waiting.positive?
+        Process.kill("INT", Process.pid)
+      end
+      begin
+        worker.native.poll(60_000)
+      rescue Interrupt
+        puts :interrupted
+      end
+    RUBY
+    expect(err).to eq ""
+    expect(out.split).to eq %w[timeout killed interrupted]
+  end
+
+  it "hears Ctrl-C while a client waits" do
+    out, = ruby(<<~'RUBY')
+      worker = start
+      worker.shutdown!
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      task = client.create_task(name: "t")
+      begin
+        Thread.new { Process.kill("INT", Process.pid) }
+        client.wait(task["task_uuid"], timeout: 3600)
+      rescue Interrupt
+        puts :interrupted
+      end
+    RUBY
+    expect(out).to eq "interrupted\n"
+  end
+
+  it "drains and exits when a handler asks the process to end" do
+    out, err, = ruby(<<~'RUBY')
+      REGISTRY.register("h", ->(_) { exit 3 })
+      worker = start
+      client = worker.client
+      task = client.create_task(name: "t")
+      code = worker.run
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      puts code, client.get_step(task["task_uuid"], "s")["history"].first["error"]["message"]
+    RUBY
+    expect(err).to include("a handler asked the process to end")
+    expect(out.lines.map(&:chomp)).to eq ["1", "the handler ended its worker: #<SystemExit: exit>"]
+  end
+end
