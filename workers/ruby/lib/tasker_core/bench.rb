@@ -31,7 +31,7 @@ module TaskerCore
         peak_rss_mb: File.read("/proc/self/status")[/VmHWM:\s+(\d+)/, 1].to_i / 1024.0,
         durability: client.health_check["durability"], checked: single + warm_up + tasks
       }
-      puts json ? JSON.generate(figures) : figures.map { |name, value| format("%-18s %s", name, value) }
+      puts json ? JSON.generate(figures) : figures.map { |name, value| "#{name.to_s.ljust(18)} #{value}" }
       worker.shutdown!
     end
 
