@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use tasker_wire::{DeadLetterFilter, EventFilter, TaskFilter};
 
 use crate::bench;
+use crate::project::Language;
 
 /// Durable workflows on a database you have.
 #[derive(Debug, Parser)]
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     Workers,
     /// Check every invariant of the store, and the environment
     Doctor(Doctor),
+    /// Certify a worker in any language
+    #[command(subcommand)]
+    Conformance(Conformance),
     /// Measure latency and throughput
     Bench(bench::BenchArgs),
     /// Print a completion script
@@ -74,19 +78,35 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Conformance {
+    /// Run every case against a worker
+    Run(ConformanceRun),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceRun {
+    /// Command that starts the worker; --url and --templates are added to it
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) worker_cmd: String,
+    /// Only cases whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+    /// Under bad conditions: one slot, leases of 50 ms, every report twice, the newest step first
+    #[arg(long)]
+    pub(crate) nasty: bool,
+    /// Write what is wrong with each check to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct New {
     /// Folder to create
     pub(crate) dir: PathBuf,
     /// Language of the handlers
-    #[arg(long, value_enum, default_value_t = Lang::Python)]
-    pub(crate) lang: Lang,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Lang {
-    Python,
-    Ruby,
+    #[arg(long, value_enum, default_value_t = Language::Python)]
+    pub(crate) lang: Language,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +114,9 @@ pub(crate) struct Dev {
     /// Folder of the project
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// Language of the handlers [default: that of the files in handlers/]
+    #[arg(long, value_enum)]
+    pub(crate) lang: Option<Language>,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +147,9 @@ pub(crate) struct Run {
     /// Folder of the project: its templates are registered, its handlers run if no worker does
     #[arg(long, default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// Language of the handlers that are run [default: that of the files in handlers/]
+    #[arg(long, value_enum)]
+    pub(crate) lang: Option<Language>,
     /// Idempotency key: the same key and input give the same task
     #[arg(long)]
     pub(crate) key: Option<String>,

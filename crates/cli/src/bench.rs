@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 use tasker_engine::Engine;
 use tasker_wire::{TaskRequest, json_of};
 use tasker_worker::{StepContext, StepOutcome, Worker};
 use uuid::Uuid;
 
+use crate::project::Language;
 use crate::{output, project};
 
 /// Tasks run one at a time for the latency figures, at most.
@@ -27,8 +28,8 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     pub(crate) store: Option<String>,
     /// Language of the handlers.
-    #[arg(long, value_enum, default_value_t = Lang::Rust)]
-    pub(crate) lang: Lang,
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    pub(crate) lang: Language,
     /// linear-4, linear-4-events (each step publishes a durable event), diamond-4, fan-out-N (N steps in all: a source,
     /// N-2 branches, a join), or batch-N (N workers of 100 items each; handlers in Rust).
     #[arg(long, default_value = "linear-4")]
@@ -43,15 +44,6 @@ pub(crate) struct BenchArgs {
     /// after some thousand tasks the figures are those of a store in use.
     #[arg(long, default_value_t = 20)]
     pub(crate) warm_up: usize,
-}
-
-/// Language of the handlers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(missing_docs)]
-pub(crate) enum Lang {
-    Rust,
-    Python,
-    Ruby,
 }
 
 /// A workload: its template, how many steps a task has, and the right answer for an input.
@@ -143,9 +135,9 @@ pub(crate) fn run(args: &BenchArgs, json: bool) -> Result<i32> {
     let folder = std::env::temp_dir().join(format!("tasker-bench-{}", std::process::id()));
     let url = args.store.clone().unwrap_or_else(|| format!("sqlite://{}/bench.db", folder.display()));
     let figures = match args.lang {
-        Lang::Rust => measure(args, &url),
-        Lang::Python => python(args, &url),
-        Lang::Ruby => ruby(args, &url),
+        Language::Rust => measure(args, &url),
+        Language::Python => python(args, &url),
+        Language::Ruby => ruby(args, &url),
     };
     if args.store.is_none() {
         // A folder in the temporary folder that stays behind does no harm.

@@ -14,7 +14,7 @@ use tasker_wire::{Error, Kind, TaskFilter, TaskView, json_of};
 
 use crate::args::Dev;
 use crate::output::{self, Colour};
-use crate::project::{self, Project, WorkerProcess};
+use crate::project::{self, Handlers, Project, WorkerProcess};
 use crate::watch::{self, Tracker};
 use crate::{Context, interrupt};
 
@@ -31,15 +31,21 @@ pub(crate) fn run(args: &Dev, ctx: &Context) -> Result<i32> {
         let message = format!("there is no folder {}", args.dir.display());
         return Err(Error::new(Kind::NotFound, "folder_not_found", message).hint("make one with `tasker new`").into());
     }
-    let (program, version) = project::Language::of(&args.dir.join("handlers")).sdk(&args.dir)?;
+    let sdk = match Handlers::find(&args.dir, args.lang) {
+        Some(handlers) => {
+            let (program, version) = handlers.sdk()?;
+            format!("; {program}, tasker_core {version}")
+        }
+        None => String::new(),
+    };
     let engine = ctx.engine()?;
     interrupt::watch()?;
     let mut watched = Watched::new()?;
     let mut team = Team { dir: &args.dir, url: &ctx.url, current: None, leaving: Vec::new(), ready: false };
     let mut feed = Feed::new(&engine, ctx.json)?;
     let (dir, url) = (project::shown(&args.dir), engine.url());
-    output::note(&format!("working on {url}, watching {dir}; {program}, tasker_core {version}"));
-    let project = Project::find(&args.dir);
+    output::note(&format!("working on {url}, watching {dir}{sdk}"));
+    let project = Project::find(&args.dir, args.lang);
     watched.follow(&args.dir, &project);
     let has_files = !project.files.is_empty();
     team.reload(&project);
@@ -48,7 +54,7 @@ pub(crate) fn run(args: &Dev, ctx: &Context) -> Result<i32> {
     }
     while interrupt::asked() == 0 {
         if watched.changed() {
-            let project = Project::find(&args.dir);
+            let project = Project::find(&args.dir, args.lang);
             watched.follow(&args.dir, &project);
             team.reload(&project);
         }
@@ -81,7 +87,7 @@ impl Watched {
     /// Watches the folders of a project.
     fn follow(&mut self, dir: &Path, project: &Project) {
         let mut folders: Vec<(PathBuf, RecursiveMode)> = vec![(dir.into(), RecursiveMode::NonRecursive)];
-        let whole = [&project.templates, &project.handlers].into_iter().flatten();
+        let whole = [project.templates.as_ref(), project.handlers.as_ref().map(|h| &h.folder)].into_iter().flatten();
         folders.extend(whole.map(|f| (f.clone(), RecursiveMode::Recursive)));
         if project.templates.is_none() {
             let parents = project.files.iter().filter_map(|f| Path::new(&f.path).parent()).map(Path::to_path_buf);
@@ -124,7 +130,7 @@ fn matters(event: &Event) -> bool {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let parent = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
         let kind = path.extension().and_then(|e| e.to_str());
-        let source = matches!(kind, Some("yaml" | "yml" | "py" | "rb"));
+        let source = matches!(kind, Some("yaml" | "yml" | "py" | "rb" | "rs")) || name == "Cargo.toml";
         let folder = matches!(name.as_str(), "workflows" | "handlers" | "config" | "tasks");
         (source || folder) && !hidden(&name) && !parent.is_some_and(|p| hidden(&p))
     })
@@ -159,7 +165,7 @@ impl Team<'_> {
             return;
         };
         // A worker without its handlers would fail every task it takes.
-        let problems = project::check_handlers(self.dir, handlers);
+        let problems = handlers.check();
         if !problems.is_empty() {
             problems.iter().for_each(|p| output::note(&format!("{} {p}", output::paint_err(Colour::Red, "error:"))));
             output::note(&self.then());
@@ -175,7 +181,7 @@ impl Team<'_> {
             Some(folder) => vec![folder.display().to_string()],
             None => project.files.iter().map(|f| f.path.clone()).collect(),
         };
-        match WorkerProcess::start(self.dir, self.url, &templates, handlers, false) {
+        match WorkerProcess::start(handlers, self.url, &templates, false) {
             Ok(worker) => self.current = Some(worker),
             Err(error) => output::note(&format!("{} {error}", output::paint_err(Colour::Red, "error:"))),
         }

@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod bench;
+mod conformance;
 mod dev;
 mod dlq;
 mod doctor;
@@ -27,7 +28,7 @@ use tasker_engine::{Engine, Options};
 use tasker_wire::{Error, Json, Kind, TaskFilter};
 use uuid::Uuid;
 
-use args::{Cli, Command, Template};
+use args::{Cli, Command, Conformance, Template};
 use output::Colour;
 
 /// Exit code of an interrupted command: 128 + SIGINT.
@@ -110,6 +111,7 @@ fn dispatch(cli: Cli) -> Result<i32> {
         Command::Template(Template::Show { name, dir }) => template::show(&name, &dir, &ctx),
         Command::Workers => list::workers(&ctx),
         Command::Doctor(args) => doctor::run(&args, &ctx),
+        Command::Conformance(Conformance::Run(args)) => conformance::run(&args),
         Command::Bench(args) => bench::run(&args, ctx.json),
         Command::Completions { shell } => {
             let mut script = Vec::new();

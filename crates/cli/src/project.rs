@@ -40,15 +40,15 @@ pub(crate) struct Project {
     pub(crate) files: Vec<TemplateFile>,
     /// Folder of the templates; none if they lie anywhere.
     pub(crate) templates: Option<PathBuf>,
-    /// Folder of the handlers.
-    pub(crate) handlers: Option<PathBuf>,
+    /// The handlers.
+    pub(crate) handlers: Option<Handlers>,
 }
 
 impl Project {
     /// Looks into a folder: `workflows/`, else `config/tasks/`, else whatever loads as a template.
-    pub(crate) fn find(dir: &Path) -> Project {
+    pub(crate) fn find(dir: &Path, language: Option<Language>) -> Project {
         let templates = ["workflows", "config/tasks"].map(|f| dir.join(f)).into_iter().find(|f| f.is_dir());
-        let handlers = Some(dir.join("handlers")).filter(|f| f.is_dir());
+        let handlers = Handlers::find(dir, language);
         let mut files: Vec<TemplateFile> = yaml_files(templates.as_deref().unwrap_or(dir))
             .iter()
             .filter_map(|path| Some(TemplateFile { path: shown(path), source: std::fs::read_to_string(path).ok()? }))
@@ -161,61 +161,140 @@ pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
     Ok((lines.next().unwrap_or(program), lines.next().unwrap_or_default()))
 }
 
-/// Language of a project's handlers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Language of handlers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     Python,
     Ruby,
+    Rust,
 }
 
 impl Language {
-    /// That of a folder: Ruby if it holds Ruby files and no Python.
-    pub(crate) fn of(handlers: &Path) -> Language {
-        let holds = |kind: &str| {
-            let entries = std::fs::read_dir(handlers).into_iter().flatten().flatten();
-            entries.map(|e| e.path()).any(|p| p.extension().is_some_and(|e| e == kind))
+    /// Ending of its files.
+    fn extension(self) -> &'static str {
+        match self {
+            Language::Python => "py",
+            Language::Ruby => "rb",
+            Language::Rust => "rs",
+        }
+    }
+}
+
+/// Handlers of a project: the folder `handlers` in one of its languages.
+#[derive(Debug, Clone)]
+pub(crate) struct Handlers {
+    /// The project's folder.
+    dir: PathBuf,
+    /// The folder of the handlers.
+    pub(crate) folder: PathBuf,
+    language: Language,
+}
+
+impl Handlers {
+    /// Those of a project's folder, in the language asked for or else the first there are files of.
+    pub(crate) fn find(dir: &Path, language: Option<Language>) -> Option<Handlers> {
+        let folder = dir.join("handlers");
+        if !folder.is_dir() {
+            return None;
+        }
+        let has = |language: &Language| {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            entries.map(|e| e.path()).any(|p| p.extension().is_some_and(|e| e == language.extension()))
         };
-        if holds("rb") && !holds("py") { Language::Ruby } else { Language::Python }
+        let language = language
+            .or_else(|| [Language::Python, Language::Ruby, Language::Rust].into_iter().find(has))
+            .unwrap_or(Language::Python);
+        Some(Handlers { dir: dir.into(), folder, language })
     }
 
     /// The command that runs a worker, to which `--url` and the rest are added.
-    fn worker(self, dir: &Path) -> Command {
-        match self {
+    fn worker(&self) -> Command {
+        match self.language {
             Language::Python => {
-                let mut command = python(dir);
-                command.args(["-m", "tasker_core", "worker"]);
+                let mut command = python(&self.dir);
+                command.args(["-m", "tasker_core", "worker", "--handlers"]).arg(&self.folder);
                 command
             }
             Language::Ruby => {
                 let mut command = ruby();
-                command.arg("worker");
+                command.args(["worker", "--handlers"]).arg(&self.folder);
+                command
+            }
+            Language::Rust => {
+                let mut command = self.cargo("run");
+                command.arg("--");
                 command
             }
         }
     }
 
-    /// What the worker is, for people: program and version of the SDK.
-    pub(crate) fn sdk(self, dir: &Path) -> Result<(String, String), Error> {
-        match self {
-            Language::Python => tasker_of_python(dir),
+    fn cargo(&self, what: &str) -> Command {
+        let named = std::env::var_os("CARGO").filter(|p| !p.is_empty());
+        let mut command = Command::new(named.unwrap_or_else(|| "cargo".into()));
+        command.args([what, "--quiet", "--manifest-path"]).arg(self.dir.join("Cargo.toml"));
+        command
+    }
+
+    /// What runs them, for people: program and version of the SDK.
+    pub(crate) fn sdk(&self) -> Result<(String, String), Error> {
+        let (mut command, code, hint) = match self.language {
+            Language::Python => return tasker_of_python(&self.dir),
             Language::Ruby => {
                 let mut command = ruby();
-                let program = command.get_program().to_string_lossy().into_owned();
-                let trouble = |why: String| {
-                    Error::new(Kind::Unavailable, "ruby_unusable", why)
-                        .hint("install the gem `tasker-core-rb`, or name its `tasker-ruby` with TASKER_RUBY")
-                };
-                let output =
-                    command.arg("version").output().map_err(|e| trouble(format!("cannot start {program}: {e}")))?;
-                match output.status.success() {
-                    true => Ok((program, String::from_utf8_lossy(&output.stdout).trim().to_string())),
-                    false => {
-                        let said = String::from_utf8_lossy(&output.stderr);
-                        Err(trouble(format!("{program} does not work: {}", said.trim_end())))
-                    }
-                }
+                command.arg("version");
+                (command, "ruby_unusable", "install the gem `tasker-core-rb`, or name its `tasker-ruby` with TASKER_RUBY")
             }
+            Language::Rust => {
+                let mut command = self.cargo("pkgid");
+                command.args(["--package", "tasker-worker"]);
+                (command, "cargo_unusable", "install Rust, and give the project a Cargo.toml that depends on tasker-worker")
+            }
+        };
+        let program = command.get_program().to_string_lossy().into_owned();
+        let trouble = |why: String| Error::new(Kind::Unavailable, code, why).hint(hint);
+        let output = command.output().map_err(|e| trouble(format!("cannot start {program}: {e}")))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(trouble(format!("{program} does not work: {}", said.trim_end())));
         }
+        let said = String::from_utf8_lossy(&output.stdout);
+        // `cargo pkgid` ends in `#0.1.0` or `#tasker-worker@0.1.0`.
+        let version = said.trim().rsplit(['#', '@']).next().unwrap_or_default().to_string();
+        Ok((program, version))
+    }
+
+    /// Loads the handlers in a process of its own; what went wrong, as sentences.
+    pub(crate) fn check(&self) -> Vec<String> {
+        let mut command = match self.language {
+            Language::Python => {
+                let script = "import sys; from tasker_core.discovery import import_handlers; \
+                              from tasker_core.registry import HandlerRegistry; \
+                              sys.exit('\\n'.join(import_handlers(HandlerRegistry.instance(), sys.argv[1:])) or 0)";
+                let mut command = python(&self.dir);
+                command.args(["-c", script]).arg(&self.folder);
+                command
+            }
+            Language::Ruby => {
+                let mut command = ruby();
+                command.args(["check", "--handlers"]).arg(&self.folder);
+                command
+            }
+            Language::Rust => self.cargo("build"),
+        };
+        let program = command.get_program().to_string_lossy().into_owned();
+        let output = match command.stdin(Stdio::null()).output() {
+            Ok(output) => output,
+            Err(error) => return vec![format!("cannot start {program}: {error}")],
+        };
+        if output.status.success() {
+            return Vec::new();
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim_end().to_string();
+        vec![if said.is_empty() {
+            format!("loading {} ended {program} ({})", self.folder.display(), output.status)
+        } else {
+            said
+        }]
     }
 }
 
@@ -225,42 +304,9 @@ pub(crate) fn ruby() -> Command {
     Command::new(named.unwrap_or_else(|| "tasker-ruby".into()))
 }
 
-/// Loads the handlers in a process of its own; what went wrong, as sentences.
-pub(crate) fn check_handlers(dir: &Path, handlers: &Path) -> Vec<String> {
-    let mut command = match Language::of(handlers) {
-        Language::Python => {
-            let script = "import sys; from tasker_core.discovery import import_handlers; \
-                          from tasker_core.registry import HandlerRegistry; \
-                          sys.exit('\\n'.join(import_handlers(HandlerRegistry.instance(), sys.argv[1:])) or 0)";
-            let mut command = python(dir);
-            command.args(["-c", script]);
-            command
-        }
-        Language::Ruby => {
-            let mut command = ruby();
-            command.args(["check", "--handlers"]);
-            command
-        }
-    };
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = match command.arg(handlers).stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(error) => return vec![format!("cannot start {program}: {error}")],
-    };
-    if output.status.success() {
-        return Vec::new();
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim_end().to_string();
-    vec![if said.is_empty() {
-        format!("loading {} ended {program} ({})", handlers.display(), output.status)
-    } else {
-        said
-    }]
-}
-
 /// Whether an error is about a worker process, not about the store.
 pub(crate) fn is_ours(error: &Error) -> bool {
-    matches!(error.code, "python_unusable" | "ruby_unusable" | "worker_ended")
+    matches!(error.code, "python_unusable" | "ruby_unusable" | "cargo_unusable" | "worker_ended")
 }
 
 /// Whether a process of this machine is there.
@@ -280,15 +326,13 @@ pub(crate) struct WorkerProcess {
 impl WorkerProcess {
     /// Starts a worker on `url`. With `hold`, what it says is kept for [`WorkerProcess::said`] instead of being printed.
     pub(crate) fn start(
-        dir: &Path,
+        handlers: &Handlers,
         url: &str,
         templates: &[String],
-        handlers: &Path,
         hold: bool,
     ) -> Result<WorkerProcess, Error> {
-        let language = Language::of(handlers);
-        let mut command = language.worker(dir);
-        command.args(["--url", url, "--handlers"]).arg(handlers);
+        let mut command = handlers.worker();
+        command.args(["--url", url]);
         for template in templates {
             command.args(["--templates", template]);
         }
@@ -296,7 +340,7 @@ impl WorkerProcess {
         // A group of its own: Ctrl-C on the terminal reaches only this process, which then asks the worker to drain once.
         let child = command.process_group(0).spawn().map_err(|e| {
             let program = command.get_program().to_string_lossy().into_owned();
-            language.sdk(dir).err().unwrap_or_else(|| {
+            handlers.sdk().err().unwrap_or_else(|| {
                 Error::new(Kind::Unavailable, "worker_ended", format!("cannot start {program}: {e}"))
             })
         })?;

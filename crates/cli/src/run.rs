@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::args::Run;
 use crate::output::{self, Colour};
-use crate::project::{self, Project, WorkerProcess};
+use crate::project::{self, Handlers, Project, WorkerProcess};
 use crate::watch::{self, Change, Drawing, Tracker};
 use crate::{Context, INTERRUPTED, actor, interrupt, template};
 
@@ -102,7 +102,7 @@ impl Prepared {
             let message = format!("there is no folder {}", args.dir.display());
             return Err(Error::new(Kind::NotFound, "folder_not_found", message));
         }
-        let project = Project::find(&args.dir);
+        let project = Project::find(&args.dir, args.lang);
         let mut checked = project.load();
         if project.templates.is_none() {
             // YAML found anywhere may belong to anything; only what was asked for is taken.
@@ -166,7 +166,7 @@ impl Prepared {
         }
         if let (Some(handlers), Some(_)) = (&self.project.handlers, &self.template) {
             let hold = args.watch && output::styled() && !ctx.json;
-            return WorkerProcess::start(&args.dir, &ctx.url, &self.files, handlers, hold).map(Some);
+            return WorkerProcess::start(handlers, &ctx.url, &self.files, hold).map(Some);
         }
         if let Some((queue, _)) = wanted.iter().find(|(queue, _)| !served(queue, None)) {
             let dir = project::shown(&args.dir.join("handlers"));
@@ -238,8 +238,8 @@ impl<'a> Follow<'a> {
     }
 
     fn worker_ended(&self, status: &str, ready: bool) -> Error {
-        let handlers = self.args.dir.join("handlers");
-        if !ready && let Err(error) = project::Language::of(&handlers).sdk(&self.args.dir) {
+        let handlers = Handlers::find(&self.args.dir, self.args.lang);
+        if !ready && let Some(Err(error)) = handlers.map(|h| h.sdk()) {
             return error;
         }
         Error::new(Kind::Unavailable, "worker_ended", format!("the worker ended ({status}); task {} waits", self.uuid))

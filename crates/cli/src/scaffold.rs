@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use tasker_wire::{Error, Kind};
 
-use crate::args::{Lang, New};
+use crate::args::New;
 use crate::output::{self, Colour};
+use crate::project::Language;
 use crate::{Context, project};
 
 type Files = &'static [(&'static str, &'static str)];
@@ -26,6 +27,21 @@ const RUBY: Files = &[
     ("README.md", include_str!("../scaffold/README.ruby.md")),
 ];
 
+const RUST: Files = &[
+    ("handlers/order.rs", include_str!("../scaffold/handlers/order.rs")),
+    ("Cargo.toml", include_str!("../scaffold/Cargo.toml.txt")),
+    ("README.md", include_str!("../scaffold/README.rust.md")),
+];
+
+/// How a project names the SDK: by the checkout this command was built in while that is there, else by version.
+fn dependency() -> String {
+    let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker");
+    match std::fs::canonicalize(checkout) {
+        Ok(path) => format!("{{ path = {:?} }}", path.display().to_string()),
+        Err(_) => format!("{:?}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
 /// Writes the files into a folder that is empty or not there yet.
 pub(crate) fn run(args: &New, ctx: &Context) -> Result<i32> {
     let dir = &args.dir;
@@ -41,16 +57,18 @@ pub(crate) fn run(args: &New, ctx: &Context) -> Result<i32> {
         return Err(refused("is not empty").into());
     }
     let name = std::path::absolute(dir)?.file_name().map_or("project".into(), |n| n.to_string_lossy().into_owned());
+    let dependency = dependency();
     let own = match args.lang {
-        Lang::Python => PYTHON,
-        Lang::Ruby => RUBY,
+        Language::Python => PYTHON,
+        Language::Ruby => RUBY,
+        Language::Rust => RUST,
     };
     let files: Vec<&(&str, &str)> = COMMON.iter().chain(own).collect();
     for (path, text) in &files {
         let path = dir.join(path);
         let parent = path.parent().context("a file of the project has no folder")?;
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-        let text = text.replace("{{name}}", &name);
+        let text = text.replace("{{name}}", &name).replace("{{tasker-worker}}", &dependency);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let next = [format!("cd {shown}"), "tasker run order -i customer=Ada".into(), "tasker dev".into()];

@@ -198,7 +198,7 @@ fn find(name: &str, dir: &Path, ctx: &Context) -> Result<(Template, String)> {
     if as_file.is_file() {
         return loaded(as_file);
     }
-    let checked = Project::find(dir).load();
+    let checked = Project::find(dir, None).load();
     let own = checked.into_iter().find_map(|c| c.template.filter(|t| t.name == name).map(|t| (t, c.file.path)));
     if let Some(found) = own {
         return Ok(found);

@@ -369,10 +369,10 @@ fn new_makes_a_valid_project_and_refuses_a_full_folder() {
     let said = place.tasker(&["new", "shop"]);
     insta::assert_snapshot!(said.out, @r#"
     shop/workflows/order.yaml
+    shop/.gitignore
     shop/handlers/order.py
     shop/tests/test_order.py
     shop/README.md
-    shop/.gitignore
     "#);
     let readme = std::fs::read_to_string(place.dir.path().join("shop/README.md")).expect("a README");
     assert!(readme.starts_with("# shop\n"), "{readme}");

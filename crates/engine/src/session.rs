@@ -98,6 +98,11 @@ impl Session {
         given
     }
 
+    /// Takes the step that was given last, without waiting.
+    pub fn try_take_newest(&self) -> Option<Given> {
+        self.inbox.lock().given.pop_back()
+    }
+
     /// Takes up to `max` steps, without waiting.
     pub fn try_take_many(&self, max: usize) -> Vec<Given> {
         let mut inbox = self.inbox.lock();

@@ -16,6 +16,7 @@ use tasker_engine::sync::{Condvar, Mutex};
 use tasker_engine::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
+use crate::disturb::Disturb;
 use crate::job::{Job, Key};
 
 /// How often budgets and leases are looked at.
@@ -149,6 +150,7 @@ pub struct WorkerCore {
     warnings: Vec<String>,
     started: Instant,
     pid: u32,
+    disturb: Disturb,
     // Every job between take and finish; touched twice a step and read by the tick.
     running: Mutex<rustc_hash::FxHashMap<Key, Arc<Job>>>,
     idle: Condvar,
@@ -186,7 +188,10 @@ impl WorkerCore {
     }
 
     /// Starts on an engine that is already open; `config.url` is not used.
-    pub fn start_on(engine: Engine, config: Config) -> Result<Arc<WorkerCore>, Error> {
+    pub fn start_on(engine: Engine, mut config: Config) -> Result<Arc<WorkerCore>, Error> {
+        let disturb = Disturb::from_env()?;
+        config.max_concurrent_handlers = disturb.slots.unwrap_or(config.max_concurrent_handlers);
+        config.lease_ms = disturb.lease_ms.unwrap_or(config.lease_ms);
         let mut templates = Vec::new();
         let mut warnings = Vec::new();
         for registered in engine.register_templates(&config.templates, config.strict) {
@@ -218,6 +223,7 @@ impl WorkerCore {
             warnings,
             started: Instant::now(),
             pid: std::process::id(),
+            disturb,
             running: Mutex::default(),
             idle: Condvar::new(),
             signals: Mutex::default(),
@@ -285,12 +291,8 @@ impl WorkerCore {
 
     /// Takes a step, if one was given, without waiting.
     pub fn try_take(&self) -> Option<Arc<Job>> {
-        self.session.try_take().map(|given| self.started(given))
-    }
-
-    /// Takes up to `max` steps without waiting.
-    pub fn try_take_many(&self, max: usize) -> Vec<Arc<Job>> {
-        self.session.try_take_many(max).into_iter().map(|given| self.started(given)).collect()
+        let given = if self.disturb.shuffle { self.session.try_take_newest() } else { self.session.try_take() };
+        given.map(|given| self.started(given))
     }
 
     /// Takes a signal, if there is one.
@@ -344,7 +346,11 @@ impl WorkerCore {
             Report::Failure(_) => self.failed.fetch_add(1, Ordering::Relaxed),
             _ => self.completed.fetch_add(1, Ordering::Relaxed),
         };
-        self.engine.report(&self.session, job.info(), job.claimed(), checked(report), events);
+        let report = checked(report);
+        if self.disturb.twice {
+            self.engine.report(&self.session, job.info(), job.claimed(), report.clone(), events.clone());
+        }
+        self.engine.report(&self.session, job.info(), job.claimed(), report, events);
         // Only now: who waits until no handler runs may close the session, and reports must be queued before that.
         self.leave(job);
         true

@@ -5,6 +5,7 @@
 
 pub mod client;
 mod core;
+mod disturb;
 mod event;
 mod job;
 pub mod logging;

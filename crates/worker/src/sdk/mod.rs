@@ -2,6 +2,7 @@
 
 mod api;
 mod batch;
+mod command;
 mod decision;
 mod publish;
 mod registry;
@@ -447,6 +448,7 @@ pub struct WorkerBuilder {
     handlers: ResolverChain,
     listeners: Listeners,
     faults: Faults,
+    announce: bool,
 }
 
 impl WorkerBuilder {
@@ -564,7 +566,7 @@ impl WorkerBuilder {
                 .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
             dispatch.push(thread);
         }
-        Ok(Worker { core, runtime: Some(runtime), dispatch })
+        Ok(Worker { core, runtime: Some(runtime), dispatch, announce: self.announce })
     }
 }
 
@@ -573,6 +575,7 @@ pub struct Worker {
     core: Arc<WorkerCore>,
     runtime: Option<Runtime>,
     dispatch: Vec<std::thread::JoinHandle<()>>,
+    announce: bool,
 }
 
 impl std::fmt::Debug for Worker {
@@ -620,6 +623,13 @@ impl Worker {
             let _entered = runtime.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
+        if self.announce {
+            self.core.warnings().iter().for_each(|warning| eprintln!("tasker: {warning}"));
+            let (config, templates) = (self.core.config(), self.core.templates().len());
+            let (handlers, slots) = (config.handlers.len(), config.max_concurrent_handlers);
+            let url = self.engine().url();
+            eprintln!("tasker worker ready: {templates} templates, {handlers} handlers, slots {slots}, url {url}");
+        }
         let handle = runtime.handle().clone();
         handle.block_on(async {
             tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
