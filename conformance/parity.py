@@ -121,7 +121,9 @@ def main() -> int:
     for language in languages:
         nasty = run_cases(language, "--nasty")
         wrong = [f"{name}: {line}" for name, lines in nasty.items() for line in lines]
-        results[language][f"all {len(nasty)} again under bad conditions: one slot, leases of 50 ms, every report twice"] = wrong
+        results[language][
+            f"all {len(nasty)} again under bad conditions: one slot, leases of 50 ms, every report twice"
+        ] = wrong
     names = list(dict.fromkeys(name for result in results.values() for name in result))
     out += ["", f"## Behaviour: {len(names)} checks", "", heads]
     for name in names:

@@ -11,9 +11,14 @@ Gem::Specification.new do |spec|
   spec.summary = "Ruby handlers, workers and clients of Tasker, a durable workflow engine"
   spec.license = "MIT"
   spec.required_ruby_version = ">= 3.1"
-  spec.files = Dir["lib/**/*.rb", "ext/**/*.{rs,rb,toml}", "exe/*"]
+  spec.files = Dir["lib/**/*.rb", "exe/*"]
   spec.bindir = "exe"
   spec.executables = ["tasker-ruby"]
-  spec.extensions = ["ext/tasker_core/extconf.rb"]
+  # The gem carries what extconf.rb built, for this platform: its sources belong to a Cargo workspace, outside of which
+  # they do not build.
+  compiled = "lib/tasker_core/tasker_core_native.#{RbConfig::CONFIG["DLEXT"]}"
+  abort "build the extension first: ruby ext/tasker_core/extconf.rb" unless File.exist?(compiled)
+  spec.files << compiled
+  spec.platform = Gem::Platform.local
   spec.metadata = { "rubygems_mfa_required" => "true" }
 end

@@ -242,12 +242,20 @@ impl Handlers {
             Language::Ruby => {
                 let mut command = ruby();
                 command.arg("version");
-                (command, "ruby_unusable", "install the gem `tasker-core-rb`, or name its `tasker-ruby` with TASKER_RUBY")
+                (
+                    command,
+                    "ruby_unusable",
+                    "install the gem `tasker-core-rb`, or name its `tasker-ruby` with TASKER_RUBY",
+                )
             }
             Language::Rust => {
                 let mut command = self.cargo("pkgid");
                 command.args(["--package", "tasker-worker"]);
-                (command, "cargo_unusable", "install Rust, and give the project a Cargo.toml that depends on tasker-worker")
+                (
+                    command,
+                    "cargo_unusable",
+                    "install Rust, and give the project a Cargo.toml that depends on tasker-worker",
+                )
             }
         };
         let program = command.get_program().to_string_lossy().into_owned();

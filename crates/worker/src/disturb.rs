@@ -48,12 +48,11 @@ mod tests {
 
     #[test]
     fn words_are_read_and_mistakes_named() {
-        let all = Disturb::parse("slots=1, lease_ms=50,twice,shuffle").unwrap();
-        let expected =
-            Disturb { slots: Some(1), lease_ms: Some(50), twice: true, shuffle: true };
-        assert_eq!((all, Disturb::parse("").unwrap()), (expected, Disturb::default()));
+        let all = Disturb::parse("slots=1, lease_ms=50,twice,shuffle").expect("it is well formed");
+        let expected = Disturb { slots: Some(1), lease_ms: Some(50), twice: true, shuffle: true };
+        assert_eq!((all, Disturb::parse("").expect("nothing is well formed")), (expected, Disturb::default()));
         for wrong in ["slots", "slots=0", "twice=1", "slow"] {
-            assert!(Disturb::parse(wrong).unwrap_err().to_string().contains(wrong));
+            assert!(Disturb::parse(wrong).expect_err("a mistake").to_string().contains(wrong));
         }
     }
 }

@@ -3,6 +3,10 @@
 //! - [`Worker`], [`StepHandler`], [`StepContext`]: the SDK for handlers in Rust;
 //! - [`WorkerCore`], [`Job`]: the blocking face that language bindings use: poll, finish, drain, close.
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/handlers-rust.md")]
+struct Guide;
+
 pub mod client;
 mod core;
 mod disturb;

@@ -85,15 +85,16 @@ mod tests {
 
     #[test]
     fn the_command_line_sets_up_a_worker() {
-        let args = ["--url=sqlite::memory:", "--namespace", "a", "--namespace", "b", "--slots", "3", "--lease-ms", "50"];
-        let config = parse(lexopt::Parser::from_args(args)).unwrap().config;
+        let args =
+            ["--url=sqlite::memory:", "--namespace", "a", "--namespace", "b", "--slots", "3", "--lease-ms", "50"];
+        let config = parse(lexopt::Parser::from_args(args)).expect("it is well formed").config;
         assert_eq!(config.namespaces, Some(vec!["a".to_string(), "b".to_string()]));
         assert_eq!((config.url.as_str(), config.max_concurrent_handlers, config.lease_ms), ("sqlite::memory:", 3, 50));
     }
 
     #[test]
     fn a_mistake_is_answered_with_the_options() {
-        let said = |args: &[&str]| parse(lexopt::Parser::from_args(args)).err().unwrap().to_string();
+        let said = |args: &[&str]| parse(lexopt::Parser::from_args(args)).err().expect("a mistake").to_string();
         assert!(said(&["--slots", "many"]).contains("\"many\""));
         assert!(said(&["--colour", "red"]).contains("--worker-id NAME"));
         assert!(said(&["--templates", "/nowhere.yaml"]).contains("cannot read /nowhere.yaml"));
