@@ -23,7 +23,7 @@ module Approval
             elsif amount < FINANCE_FROM then %w[manager]
             else %w[manager finance]
             end
-    Decision.route(steps, amount:)
+    TaskerCore::StepHandler::Functional::Decision.route(steps, amount:)
   end
 
   step_handler("approval.approve") { |context| { approved_by: context.get_config("approver") } }
