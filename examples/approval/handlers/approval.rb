@@ -19,9 +19,12 @@ module Approval
 
   decision_handler "approval.route", depends_on: { request: "validate" } do |_context, request:|
     amount = request["amount"]
-    steps = if amount < MANAGER_FROM then %w[auto]
-            elsif amount < FINANCE_FROM then %w[manager]
-            else %w[manager finance]
+    steps = if amount < MANAGER_FROM
+              %w[auto]
+            elsif amount < FINANCE_FROM
+              %w[manager]
+            else
+              %w[manager finance]
             end
     TaskerCore::StepHandler::Functional::Decision.route(steps, amount:)
   end

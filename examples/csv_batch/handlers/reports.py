@@ -1,4 +1,4 @@
-"""Adds up a CSV file with the columns ``id,category,price,stock``, plain fields without quotes; a cursor is a row number.
+"""Adds up a CSV file of ``id,category,price,stock``, plain fields without quotes; a cursor is a row number.
 
 The analyzer remembers where each part begins in the file, so that no worker reads the parts before its own.
 """

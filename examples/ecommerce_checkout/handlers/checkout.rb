@@ -5,13 +5,12 @@ require "tasker_core"
 # Handlers of the checkout workflow as blocks: keywords name what they need.
 module Checkout
   extend TaskerCore::StepHandler::Functional
+  Errors = TaskerCore::Errors
 
   def self.cents(amount) = (amount * 100).round(half: :even)
 
   step_handler "validate_cart", inputs: %i[cart tax_rate shipping] do |_context, cart:, tax_rate:, shipping:|
-    if cart.nil? || cart.empty?
-      raise TaskerCore::Errors::PermanentError.new("the cart is empty", error_code: "EMPTY_CART")
-    end
+    raise Errors::PermanentError.new("the cart is empty", error_code: "EMPTY_CART") if cart.nil? || cart.empty?
 
     subtotal = cart.sum { |line| line["quantity"] * cents(line["price"]) }
     tax = (subtotal * tax_rate).round(half: :even)
@@ -20,9 +19,7 @@ module Checkout
   end
 
   step_handler "process_payment", depends_on: { cart: "validate_cart" }, inputs: [:card] do |context, cart:, card:|
-    if card == "declined"
-      raise TaskerCore::Errors::PermanentError.new("the card was declined", error_code: "CARD_DECLINED")
-    end
+    raise Errors::PermanentError.new("the card was declined", error_code: "CARD_DECLINED") if card == "declined"
 
     { payment: "PAY-#{context.idempotency_key[0, 8]}", charged: cart["total"] }
   end

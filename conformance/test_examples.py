@@ -1,0 +1,228 @@
+"""Every example in every language: the same input gives the same result of every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+from tasker_core import TaskerClient
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PENDING = "pending"
+
+
+def failed(message: str, error_type: str, error_code: str) -> dict[str, Any]:
+    return {"message": message, "error_type": error_type, "error_code": error_code, "retryable": False}
+
+
+def sample(example: str, name: str = "input", **changes: Any) -> dict[str, Any]:
+    return {**json.loads((EXAMPLES / example / f"{name}.json").read_text(encoding="utf-8")), **changes}
+
+
+def order_fulfillment(_: Path) -> Iterator[Any]:
+    items = [{"sku": "TEA-1", "quantity": 2}, {"sku": "POT-7", "quantity": 1}]
+    expected = {
+        "validate_order": {"order_total": 209.97, "item_count": 2, "customer": "Ada"},
+        "reserve_inventory": {"reservation": "RES-$reserve_inventory", "items": items},
+        "process_payment": {"payment": "PAY-$process_payment", "amount": 209.97, "currency": "EUR"},
+        "ship_order": {"tracking": "TRK-$ship_order", "to": "Ada", "parcels": 2, "paid": 209.97},
+    }
+    yield sample("order_fulfillment", "order"), expected
+    rest = dict.fromkeys(expected, PENDING)
+    empty = failed("the order has no items", "validation_error", "EMPTY_ORDER")
+    yield {"customer": "Ada", "items": []}, {**rest, "validate_order": empty}
+    # A half of a cent goes to the even neighbour, and whole numbers are prices too.
+    items = [{"sku": "POT-7", "quantity": 13, "price": 0.125}, {"sku": "TEA-1", "quantity": 1, "price": 7}]
+    rest["validate_order"] = {"order_total": 8.56, "item_count": 2, "customer": "Ada"}
+    rest["reserve_inventory"] = failed("POT-7 is out of stock", "permanent_error", "OUT_OF_STOCK")
+    yield {"customer": "Ada", "items": items}, rest
+
+
+def ecommerce_checkout(_: Path) -> Iterator[Any]:
+    order = {
+        "order": "ORD-$create_order",
+        "total": 124.76,
+        "payment": "PAY-$process_payment",
+        "email": "ada@example.com",
+    }
+    expected = {
+        "validate_cart": {"subtotal": 109.97, "tax": 8.8, "shipping": 5.99, "total": 124.76, "lines": 2},
+        "process_payment": {"payment": "PAY-$process_payment", "charged": 124.76},
+        "update_inventory": {"taken": {"TEA-1": 2, "CUP-3": 1}},
+        "create_order": order,
+        "send_confirmation": {"sent_to": order["email"], "subject": "ORD-$create_order: thank you, 124.76 paid"},
+    }
+    yield sample("ecommerce_checkout", "cart"), expected
+    rest = dict.fromkeys(expected, PENDING)
+    for empty in [{"cart": []}, {}]:
+        yield empty, {**rest, "validate_cart": failed("the cart is empty", "permanent_error", "EMPTY_CART")}
+    declined = failed("the card was declined", "permanent_error", "CARD_DECLINED")
+    rest.update(validate_cart=expected["validate_cart"], process_payment=declined)
+    yield sample("ecommerce_checkout", "cart", card="declined"), rest
+
+
+def approval(_: Path) -> Iterator[Any]:
+    approvers = {"auto": "policy", "manager": "manager", "finance": "finance"}
+    for amount, steps in [
+        (500, ["auto"]),
+        (3000, ["manager"]),
+        (4999.99, ["manager"]),
+        (10000, ["manager", "finance"]),
+    ]:
+        request = {"amount": amount, "requester": "Ada"}
+        decision = {"type": "create_steps", "step_names": steps}
+        expected = {
+            "validate": request,
+            "route": {"decision_point_outcome": decision, "routing_context": {"amount": amount}},
+            **{step: {"approved_by": approvers[step]} for step in steps},
+            "finalize": {**request, "approved_by": [approvers[step] for step in steps]},
+        }
+        yield sample("approval", amount=amount), expected
+    refused = failed("the amount must be a number above 0", "validation_error", "INVALID_AMOUNT")
+    for unknown in [None, 0, -1, "much", True, [3000]]:
+        yield sample("approval", amount=unknown), {"validate": refused, "route": PENDING}
+
+
+def user_registration(_: Path) -> Iterator[Any]:
+    def expected(plan: str, monthly: float, language: str) -> dict[str, Any]:
+        account, email = "ACC-$create_account", "ada@example.com"
+        active = {"account": account, "status": "active", "plan": plan, "language": language, "welcomed": email}
+        return {
+            "create_account": {"account": account, "email": email},
+            "set_up_billing": {"account": account, "plan": plan, "monthly": monthly},
+            "save_preferences": {"language": language, "newsletter": True},
+            "send_welcome": {"sent_to": email, "subject": "Welcome, Ada"},
+            "activate": active,
+        }
+
+    yield sample("user_registration"), expected("pro", 29.0, "de")
+    yield {"name": "Ada", "email": "ada@example.com"}, expected("free", 0.0, "en")
+    # A branch that fails does not stop the others.
+    unknown = failed("there is no plan gold", "permanent_error", "UNKNOWN_PLAN")
+    stopped = {**expected("gold", 0.0, "de"), "set_up_billing": unknown, "activate": PENDING}
+    yield sample("user_registration", plan="gold"), stopped
+    invalid = failed("ada is no email address", "validation_error", "INVALID_EMAIL")
+    yield sample("user_registration", email="ada"), {**dict.fromkeys(stopped, PENDING), "create_account": invalid}
+
+
+def data_pipeline(_: Path) -> Iterator[Any]:
+    given = sample("data_pipeline")
+    figures = {"revenue": 376.45, "revenue_per_customer": 125.48, "units": 13, "best_seller": "TEA-1"}
+    figures.update(reorder=["POT-7", "CUP-3"], countries=2)
+    low = [f"{product} sells and runs low" for product in figures["reorder"]]
+    by_product = {"TEA-1": 176.96, "POT-7": 149.99, "CUP-3": 49.5}
+    expected = {
+        **{f"extract_{name}": {"records": records, "count": len(records)} for name, records in given.items()},
+        "transform_sales": {"revenue": 376.45, "units": 13, "by_product": by_product},
+        "transform_inventory": {"stock": 115, "low": ["POT-7", "CUP-3", "LID-2"]},
+        "transform_customers": {"customers": 3, "by_country": {"DE": 2, "FR": 1}},
+        "aggregate": figures,
+        "load": {"table": "daily_figures", "key": "ROW-$load", "columns": sorted(figures)},
+        "insights": ["TEA-1 sells best", "a customer spends 125.48", *low],
+    }
+    yield given, expected
+    none = failed("the source customers has no records", "validation_error", "EMPTY_SOURCE")
+    stopped = dict.fromkeys(["transform_customers", "aggregate", "load", "insights"], PENDING)
+    yield {**given, "customers": []}, {**expected, **stopped, "extract_customers": none}
+
+
+def csv_batch(folder: Path) -> Iterator[Any]:
+    generate = [sys.executable, str(EXAMPLES / "csv_batch" / "generate.py"), "1000"]
+    header, *rows = subprocess.check_output(generate, text=True).splitlines(keepends=True)
+
+    def outcome(items: int, last: Any) -> dict[str, Any]:
+        counts = {"items_processed": items, "items_succeeded": items, "items_failed": 0, "items_skipped": 0}
+        return {**counts, "last_cursor": last, "batch_metadata": {}}
+
+    def add_up(lines: list[str]) -> list[Any]:
+        products = [(category, int(price), int(stock)) for _, category, price, stock in (li.split(",") for li in lines)]
+        return [sum(s for *_, s in products), sum(p * s for _, p, s in products), Counter(c for c, *_ in products)]
+
+    # A worker that meets a bad row fails; the others go on, and what they found is added up.
+    bad = failed("row 251 is no product", "validation_error", "BAD_ROW")
+    files = {"full": rows, "last": [*rows[:200], "201,größe,7,3"], "bad": [*rows[:250], "251,a,b,c\n", *rows[251:]]}
+    for name, lines in files.items():
+        (folder / name).write_text("".join([header, *lines]), encoding="utf-8")
+        workers, cursors, good = {}, [], []
+        for start in range(0, len(lines), 200):
+            part = lines[start : start + 200]
+            cursor = {"batch_id": f"{start // 200 + 1:03}", "start_cursor": start, "end_cursor": start + len(part)}
+            offset = len("".join([header, *lines[:start]]).encode())
+            cursors.append({**cursor, "batch_size": len(part), "metadata": {"offset": offset}})
+            fine = "251,a,b,c\n" not in part
+            good += part if fine else []
+            done = {**outcome(len(part), start + len(part)), "results": [add_up(part)]} if fine else bad
+            workers[f"add_up_{cursor['batch_id']}"] = done
+        made = {"type": "create_batches", "worker_count": len(cursors), "cursor_configs": cursors}
+        total = {
+            "worker_count": len(workers) - (name == "bad"),
+            "scenario": "with_batches",
+            "total_processed": len(good),
+        }
+        total.update(zip(["stock", "value", "categories"], add_up(good)))
+        analyzed = {"batch_processing_outcome": {**made, "total_items": len(lines)}}
+        yield {"file": str(folder / name)}, {"analyze": analyzed, **workers, "aggregate": total}
+    (folder / "empty").write_text(header)
+    none = {"batch_processing_outcome": {"type": "no_batches"}, "reason": "the file has no rows"}
+    zero = {"worker_count": 0, "scenario": "no_batches", "total_processed": 0, "stock": 0, "value": 0, "categories": {}}
+    placeholder = {"batch_id": "000", "no_op": True, **outcome(0, None)}
+    yield {"file": str(folder / "empty")}, {"analyze": none, "add_up_001": placeholder, "aggregate": zero}
+    missing = failed("there is no file /nowhere.csv", "not_found_error", "FILE_NOT_FOUND")
+    yield {"file": "/nowhere.csv"}, {"analyze": missing}
+
+
+CASES = {
+    "approval": approval,
+    "ecommerce": ecommerce_checkout,
+    "orders": order_fulfillment,
+    "pipeline": data_pipeline,
+    "reports": csv_batch,
+    "users": user_registration,
+}
+
+
+def seen(step: dict[str, Any]) -> Any:
+    """What the tables say of a step: its result, its error, or its state."""
+    if step["status"] == "error":
+        return {key: step["error"][key] for key in failed("", "", "")}
+    return step["result"] if step["status"] == "complete" else step["status"]
+
+
+@pytest.mark.parametrize("language", ["python", "ruby", "rust"])
+@pytest.mark.parametrize("namespace", CASES)
+def test_every_language_gives_the_same(namespace: str, language: str, tmp_path: Path) -> None:
+    name, url = CASES[namespace].__name__, f"sqlite://{tmp_path}/t.db"
+    handlers = ["--handlers", str(EXAMPLES / name / "handlers")]
+    command = {
+        "python": [sys.executable, "-m", "tasker_core", "worker", *handlers],
+        "ruby": [os.environ["TASKER_RUBY"], "worker", *handlers],
+        "rust": [str(Path(os.environ["TASKER_EXAMPLES"]) / name)],
+    }[language]
+    command += ["--url", url, "--templates", str(EXAMPLES / name / "workflows")]
+    worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert worker.stderr is not None
+        assert any("worker ready" in line for line in worker.stderr), "the worker did not start"
+        with TaskerClient(url) as client:
+            for given, expected in CASES[namespace](tmp_path):
+                task = client.wait(client.create_task(name, namespace, given)["task_uuid"], 30)
+                steps = {step["name"]: step for step in client.list_task_steps(task["task_uuid"])}
+                # As text: 1 and 1.0 are not the same. `$step` stands for the start of that step's key.
+                text = Template(json.dumps(expected, sort_keys=True))
+                keys = {step: found["step_uuid"][:8] for step, found in steps.items()}
+                found = json.dumps({step: seen(found) for step, found in steps.items()}, sort_keys=True)
+                assert found == text.substitute(keys), given
+                ended = "complete" if all(s["status"] == "complete" for s in steps.values()) else "blocked_by_failures"
+                assert task["status"] == ended
+            assert client.doctor()["healthy"]
+    finally:
+        worker.terminate()
+        assert worker.communicate(timeout=30)[1] == "" and worker.returncode == 0
