@@ -68,7 +68,7 @@ def aggregate(sales: dict[str, Any], inventory: dict[str, Any], customers: dict[
 @depends_on(figures="aggregate")
 def load(figures: dict[str, Any], context: Any) -> dict[str, Any]:
     # A warehouse that knows the key writes the row once, however often we try.
-    key = f"ROW-{context.idempotency_key[:8]}"
+    key = f"ROW-{context.idempotency_key}"
     return {"table": context.get_config("table"), "key": key, "columns": sorted(figures)}
 
 

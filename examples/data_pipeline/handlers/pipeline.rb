@@ -50,7 +50,7 @@ module Pipeline
 
   step_handler "pipeline.load", depends_on: { figures: "aggregate" } do |context, figures:|
     # A warehouse that knows the key writes the row once, however often we try.
-    key = "ROW-#{context.idempotency_key[0, 8]}"
+    key = "ROW-#{context.idempotency_key}"
     { table: context.get_config("table"), key:, columns: figures.keys.sort }
   end
 

@@ -128,7 +128,7 @@ async fn aggregate(context: StepContext) -> Outcome {
 async fn load(context: StepContext) -> Outcome {
     let figures: Map<String, Value> = context.dependency("aggregate")?;
     // A warehouse that knows the key writes the row once, however often we try.
-    let key = format!("ROW-{}", &context.idempotency_key()[..8]);
+    let key = format!("ROW-{}", context.idempotency_key());
     let mut columns: Vec<&String> = figures.keys().collect();
     columns.sort();
     StepOutcome::success(json!({"table": context.get_config("table"), "key": key, "columns": columns}))

@@ -18,7 +18,7 @@ class CreateAccount(StepHandler):
         email = context.get_input("email")
         if "@" not in email:
             raise ValidationError(f"{email} is no email address", error_code="INVALID_EMAIL")
-        return {"account": f"ACC-{context.idempotency_key[:8]}", "email": email}
+        return {"account": f"ACC-{context.idempotency_key}", "email": email}
 
 
 class SetUpBilling(StepHandler):

@@ -18,7 +18,7 @@ module Users
         raise Errors::ValidationError.new("#{email} is no email address", error_code: "INVALID_EMAIL")
       end
 
-      { account: "ACC-#{context.idempotency_key[0, 8]}", email: }
+      { account: "ACC-#{context.idempotency_key}", email: }
     end
   end
 

@@ -21,7 +21,7 @@ async fn create_account(context: StepContext) -> Outcome {
     if !email.contains('@') {
         return Err(StepError::validation(format!("{email} is no email address")).code("INVALID_EMAIL"));
     }
-    let account = format!("ACC-{}", &context.idempotency_key()[..8]);
+    let account = format!("ACC-{}", context.idempotency_key());
     StepOutcome::success(json!({"account": account, "email": email}))
 }
 
