@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from tasker_core.errors import PermanentError
 from tasker_core.step_handler.functional import depends_on, inputs, step_handler
 
 
-def money(value: float | Decimal) -> Decimal:
-    return Decimal(str(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)
+def cents(amount: float) -> int:
+    return round(amount * 100)
 
 
 @step_handler("validate_cart")
 @inputs("cart", "tax_rate", "shipping")
-def validate_cart(cart: list[dict[str, Any]], tax_rate: float, shipping: float, context: Any) -> dict[str, Any]:
+def validate_cart(cart: list[dict[str, Any]], tax_rate: float, shipping: float) -> dict[str, Any]:
     if not cart:
         raise PermanentError("the cart is empty", error_code="EMPTY_CART")
-    subtotal = sum((money(line["price"]) * line["quantity"] for line in cart), Decimal(0))
-    tax = money(subtotal * Decimal(str(tax_rate)))
-    total = subtotal + tax + money(shipping)
+    subtotal = sum(line["quantity"] * cents(line["price"]) for line in cart)
+    tax = round(subtotal * tax_rate)
     return {
-        "subtotal": float(subtotal),
-        "tax": float(tax),
-        "shipping": float(money(shipping)),
-        "total": float(total),
+        "subtotal": subtotal / 100,
+        "tax": tax / 100,
+        "shipping": cents(shipping) / 100,
+        "total": (subtotal + tax + cents(shipping)) / 100,
         "lines": len(cart),
     }
 
@@ -41,7 +39,7 @@ def process_payment(cart: dict[str, Any], card: str | None, context: Any) -> dic
 
 @step_handler("update_inventory")
 @inputs("cart")
-def update_inventory(cart: list[dict[str, Any]], context: Any) -> dict[str, Any]:
+def update_inventory(cart: list[dict[str, Any]]) -> dict[str, Any]:
     return {"taken": {line["sku"]: line["quantity"] for line in cart}}
 
 
@@ -59,7 +57,7 @@ def create_order(cart: dict[str, Any], payment: dict[str, Any], email: str, cont
 
 @step_handler("send_confirmation")
 @depends_on(order="create_order")
-def send_confirmation(order: dict[str, Any], context: Any) -> dict[str, Any]:
+def send_confirmation(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "sent_to": order["email"],
         "subject": f"{order['order']}: thank you, {order['total']:.2f} paid",

@@ -8,6 +8,10 @@ from tasker_core.errors import PermanentError, ValidationError
 STOCK = {"TEA-1": 100, "POT-7": 12}
 
 
+def cents(price: float) -> int:
+    return round(price * 100)
+
+
 class ValidateOrder(StepHandler):
     handler_name = "orders.validate_order"
 
@@ -15,7 +19,7 @@ class ValidateOrder(StepHandler):
         items = context.get_input("items") or []
         if not items:
             raise ValidationError("the order has no items", error_code="EMPTY_ORDER")
-        total = round(sum(item["quantity"] * item["price"] for item in items), 2)
+        total = sum(item["quantity"] * cents(item["price"]) for item in items) / 100
         return self.success(
             {
                 "order_total": total,

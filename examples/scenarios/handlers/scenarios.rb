@@ -2,7 +2,7 @@
 
 require "tasker_core"
 
-# The smallest workflows: one of each way a task can go. The twin of ../../handlers/scenarios.py.
+# The smallest workflows: one of each way a task can go. The twin of scenarios.py.
 module Scenarios
   extend TaskerCore::StepHandler::Functional
 
