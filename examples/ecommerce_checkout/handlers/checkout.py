@@ -34,7 +34,7 @@ def validate_cart(cart: list[dict[str, Any]], tax_rate: float, shipping: float) 
 def process_payment(cart: dict[str, Any], card: str | None, context: Any) -> dict[str, Any]:
     if card == "declined":
         raise PermanentError("the card was declined", error_code="CARD_DECLINED")
-    return {"payment": f"PAY-{context.idempotency_key[:8]}", "charged": cart["total"]}
+    return {"payment": f"PAY-{context.idempotency_key}", "charged": cart["total"]}
 
 
 @step_handler("update_inventory")
@@ -48,7 +48,7 @@ def update_inventory(cart: list[dict[str, Any]]) -> dict[str, Any]:
 @inputs("email")
 def create_order(cart: dict[str, Any], payment: dict[str, Any], email: str, context: Any) -> dict[str, Any]:
     return {
-        "order": f"ORD-{context.idempotency_key[:8]}",
+        "order": f"ORD-{context.idempotency_key}",
         "total": cart["total"],
         "payment": payment["payment"],
         "email": email,

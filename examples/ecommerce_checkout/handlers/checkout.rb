@@ -21,7 +21,7 @@ module Checkout
   step_handler "process_payment", depends_on: { cart: "validate_cart" }, inputs: [:card] do |context, cart:, card:|
     raise Errors::PermanentError.new("the card was declined", error_code: "CARD_DECLINED") if card == "declined"
 
-    { payment: "PAY-#{context.idempotency_key[0, 8]}", charged: cart["total"] }
+    { payment: "PAY-#{context.idempotency_key}", charged: cart["total"] }
   end
 
   step_handler "update_inventory", inputs: [:cart] do |_context, cart:|
@@ -30,7 +30,7 @@ module Checkout
 
   step_handler "create_order", depends_on: { cart: "validate_cart", payment: "process_payment" },
                                inputs: [:email] do |context, cart:, payment:, email:|
-    { order: "ORD-#{context.idempotency_key[0, 8]}", total: cart["total"], payment: payment["payment"], email: }
+    { order: "ORD-#{context.idempotency_key}", total: cart["total"], payment: payment["payment"], email: }
   end
 
   step_handler "send_confirmation", depends_on: { order: "create_order" } do |_context, order:|

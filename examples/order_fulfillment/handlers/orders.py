@@ -39,7 +39,7 @@ class ReserveInventory(StepHandler):
                 raise PermanentError(f"{item['sku']} is out of stock", error_code="OUT_OF_STOCK")
             reserved.append({"sku": item["sku"], "quantity": item["quantity"]})
         # The same for every attempt of this step: the warehouse sees one reservation, however often we try.
-        return self.success({"reservation": f"RES-{context.idempotency_key[:8]}", "items": reserved})
+        return self.success({"reservation": f"RES-{context.idempotency_key}", "items": reserved})
 
 
 class ProcessPayment(StepHandler):
@@ -49,7 +49,7 @@ class ProcessPayment(StepHandler):
         total = context.get_dependency_field("validate_order", "order_total")
         return self.success(
             {
-                "payment": f"PAY-{context.idempotency_key[:8]}",
+                "payment": f"PAY-{context.idempotency_key}",
                 "amount": total,
                 "currency": context.get_config("currency"),
             },
@@ -66,7 +66,7 @@ class ShipOrder(StepHandler):
         reservation = context.get_dependency_result("reserve_inventory")
         return self.success(
             {
-                "tracking": f"TRK-{context.idempotency_key[:8]}",
+                "tracking": f"TRK-{context.idempotency_key}",
                 "to": order["customer"],
                 "parcels": len(reservation["items"]),
                 "paid": payment["amount"],

@@ -36,7 +36,7 @@ module Orders
         item.slice("sku", "quantity")
       end
       # The same for every attempt of this step: the warehouse sees one reservation, however often we try.
-      success(result: { reservation: "RES-#{context.idempotency_key[0, 8]}", items: reserved })
+      success(result: { reservation: "RES-#{context.idempotency_key}", items: reserved })
     end
   end
 
@@ -44,7 +44,7 @@ module Orders
     HANDLER_NAME = "orders.process_payment"
 
     def call(context)
-      payment = { payment: "PAY-#{context.idempotency_key[0, 8]}",
+      payment = { payment: "PAY-#{context.idempotency_key}",
                   amount: context.get_dependency_field("validate_order", "order_total"),
                   currency: context.get_config("currency") }
       success(result: payment, metadata: { provider: "example-pay" })
@@ -58,7 +58,7 @@ module Orders
       order = context.get_dependency_result("validate_order")
       payment = context.get_dependency_result("process_payment")
       reservation = context.get_dependency_result("reserve_inventory")
-      success(result: { tracking: "TRK-#{context.idempotency_key[0, 8]}", to: order["customer"],
+      success(result: { tracking: "TRK-#{context.idempotency_key}", to: order["customer"],
                         parcels: reservation["items"].size, paid: payment["amount"] })
     end
   end

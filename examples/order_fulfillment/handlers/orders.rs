@@ -29,7 +29,7 @@ impl Item {
 
 /// The same for every attempt of a step: other systems see one request, however often we try.
 fn reference(prefix: &str, context: &StepContext) -> String {
-    format!("{prefix}-{}", &context.idempotency_key()[..8])
+    format!("{prefix}-{}", context.idempotency_key())
 }
 
 async fn validate_order(context: StepContext) -> Outcome {

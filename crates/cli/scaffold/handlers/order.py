@@ -24,7 +24,7 @@ class ReserveGoods(StepHandler):
             if STOCK.get(item["sku"], 0) < item["quantity"]:
                 # No other attempt can help: the task stops here until someone acts (`tasker retry`, `tasker give-up`).
                 raise PermanentError(f"{item['sku']} is out of stock", error_code="OUT_OF_STOCK")
-        return self.success({"reservation": f"RES-{context.idempotency_key[:8]}"})
+        return self.success({"reservation": f"RES-{context.idempotency_key}"})
 
 
 class ChargeCustomer(StepHandler):
@@ -36,7 +36,7 @@ class ChargeCustomer(StepHandler):
             raise RetryableError("the bank did not answer")
         amount = context.get_dependency_field("check_order", "total")
         # The same for every attempt of this step: the bank sees one payment, however often it is tried.
-        payment = f"PAY-{context.idempotency_key[:8]}"
+        payment = f"PAY-{context.idempotency_key}"
         return self.success({"payment": payment, "amount": amount, "currency": context.get_config("currency")})
 
 

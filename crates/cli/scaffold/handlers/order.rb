@@ -26,7 +26,7 @@ module Shop
         raise TaskerCore::Errors::PermanentError.new("#{missing["sku"]} is out of stock", error_code: "OUT_OF_STOCK")
       end
 
-      success(result: { reservation: "RES-#{context.idempotency_key[0, 8]}" })
+      success(result: { reservation: "RES-#{context.idempotency_key}" })
     end
   end
 
@@ -40,7 +40,7 @@ module Shop
       end
 
       # The same for every attempt of this step: the bank sees one payment, however often it is tried.
-      success(result: { payment: "PAY-#{context.idempotency_key[0, 8]}", currency: context.get_config("currency"),
+      success(result: { payment: "PAY-#{context.idempotency_key}", currency: context.get_config("currency"),
                         amount: context.get_dependency_field("check_order", "total") })
     end
   end

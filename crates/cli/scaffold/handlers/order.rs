@@ -32,7 +32,7 @@ async fn reserve_goods(context: StepContext) -> Result<StepOutcome, StepError> {
     if let Some(missing) = order.items.iter().find(|item| stock(&item.sku) < item.quantity) {
         return Err(StepError::permanent(format!("{} is out of stock", missing.sku)).code("OUT_OF_STOCK"));
     }
-    StepOutcome::success(json!({"reservation": format!("RES-{}", &context.idempotency_key()[..8])}))
+    StepOutcome::success(json!({"reservation": format!("RES-{}", context.idempotency_key())}))
 }
 
 async fn charge_customer(context: StepContext) -> Result<StepOutcome, StepError> {
@@ -42,7 +42,7 @@ async fn charge_customer(context: StepContext) -> Result<StepOutcome, StepError>
         return Err(StepError::retryable("the bank did not answer"));
     }
     // The same for every attempt of this step: the bank sees one payment, however often it is tried.
-    let payment = format!("PAY-{}", &context.idempotency_key()[..8]);
+    let payment = format!("PAY-{}", context.idempotency_key());
     let amount = context.get_dependency_field("check_order", &["total"])?;
     StepOutcome::success(json!({"payment": payment, "currency": context.get_config("currency"), "amount": amount}))
 }
