@@ -1,4 +1,4 @@
-"""What `tasker new` writes, used as its README says, in every language: run, tests, and `tasker dev` with a reload on save."""
+"""What `tasker new` writes, used as its README says, in every language: run, own tests, `tasker dev` with a reload."""
 
 import os
 import shutil

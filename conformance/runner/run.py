@@ -37,7 +37,8 @@ def load_cases(only: str | None) -> list[dict[str, Any]]:
     return [case for case in cases if only is None or only in case["name"]]
 
 
-# Bad conditions: one slot, leases about as short as two looks at the clock, every report sent twice, the newest step first.
+# Bad conditions: one slot, leases about as short as two looks at the clock,
+# every report sent twice, the newest step first.
 NASTY = "slots=1,lease_ms=50,twice,shuffle"
 # Attempts that bad conditions add and that change nothing: doubled reports, leases lost by a slow machine.
 BY_NASTINESS = {"rejected", "lease_expired"}
