@@ -7,12 +7,15 @@
 //!
 //! [`conformance::exercise`] runs every behaviour a driver must have.
 
+mod commit;
 pub mod conformance;
 mod message;
 mod ops;
+mod publish;
 mod records;
 pub mod sqlite;
 pub mod sync;
+mod tables;
 mod workflows;
 
 pub use message::events_queue;

@@ -4,10 +4,9 @@
 //! a process notices another's commits by `PRAGMA data_version`. Network file systems do not keep SQLite's locks and
 //! are not supported.
 
-mod commit;
-mod events;
 mod read;
 mod rows;
+mod tables;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +20,8 @@ use tasker_core::state::StepState;
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
 use uuid::Uuid;
 
+use crate::commit::commit;
+use crate::tables::{step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
     AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
@@ -294,7 +295,7 @@ impl Store for Sqlite {
 
     fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
         let mut writer = self.writer.lock();
-        commit::commit(self, &mut writer, batch)
+        commit(batch, |batch| tables::attempt(self, &mut writer, batch), is_environment, |e| self.trouble(e))
     }
 
     fn version(&self) -> Result<u64, Error> {
@@ -338,7 +339,7 @@ impl Store for Sqlite {
         })?;
         // `max_by_key` takes the last of equals, and the rows come newest first.
         rows.reverse();
-        Ok(rows.into_iter().max_by_key(|r| rows::version_key(&r.version)))
+        Ok(rows.into_iter().max_by_key(|r| version_key(&r.version)))
     }
 
     fn templates(&self) -> Result<Vec<TemplateRecord>, Error> {
@@ -379,7 +380,7 @@ impl Store for Sqlite {
             let mut statement = conn.prepare_cached(query!("step_result"))?;
             steps
                 .iter()
-                .map(|no| statement.query_row([rows::step_id(task, *no)], |r| r.get(0)).or_else(none_is(None)))
+                .map(|no| statement.query_row([step_id(task, *no)], |r| r.get(0)).or_else(none_is(None)))
                 .collect()
         })
     }
@@ -390,7 +391,7 @@ impl Store for Sqlite {
             let mut lost = Vec::new();
             for (task, no, fence) in held {
                 let step = statement
-                    .query_row([rows::step_id(*task, *no)], |r| rows::step(r).map(|(s, _)| Some(s)))
+                    .query_row([step_id(*task, *no)], |r| rows::step(r).map(|(s, _)| Some(s)))
                     .or_else(none_is(None))?;
                 if !step.is_some_and(|s| s.state == StepState::InProgress && s.fence == *fence) {
                     lost.push((*task, *no, *fence));
@@ -403,14 +404,14 @@ impl Store for Sqlite {
     fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
         self.read(|conn| {
             let mut statement = conn.prepare_cached(query!("inputs_load"))?;
-            statement.query_row([rows::step_id(task, no)], |r| r.get(0)).or_else(none_is(None))
+            statement.query_row([step_id(task, no)], |r| r.get(0)).or_else(none_is(None))
         })
     }
 
     fn checkpoint(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
         self.read(|conn| {
             let mut statement = conn.prepare_cached(query!("checkpoint_load"))?;
-            statement.query_row([rows::step_id(task, no)], |r| r.get(0)).or_else(none_is(None))
+            statement.query_row([step_id(task, no)], |r| r.get(0)).or_else(none_is(None))
         })
     }
 

@@ -5,8 +5,8 @@ use tasker_core::state::{AttemptEnd, DeadLetterReason, StepState, TaskState};
 use tasker_wire::{DeadLetterFilter, EventFilter, Finding, TaskFilter};
 use uuid::Uuid;
 
-use super::rows::{self, split, step_id};
-use super::{none_is, query};
+use super::{none_is, query, rows};
+use crate::tables::{STEP_MAX, split, step_id};
 use crate::{AttemptRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord};
 
 /// How long a due row may wait before it counts as overdue, milliseconds.
@@ -163,13 +163,13 @@ fn uuid_bytes(text: &str) -> Vec<u8> {
 
 pub(super) fn steps(conn: &Connection, task: i64) -> rusqlite::Result<Vec<StepRecord>> {
     conn.prepare_cached(query!("step_records"))?
-        .query_map([step_id(task, 0), step_id(task, 0x3fff)], rows::step_record)?
+        .query_map([step_id(task, 0), step_id(task, STEP_MAX)], rows::step_record)?
         .collect()
 }
 
 pub(super) fn attempts(conn: &Connection, task: i64) -> rusqlite::Result<Vec<AttemptRecord>> {
     conn.prepare_cached(query!("attempt_records"))?
-        .query_map([step_id(task, 0), step_id(task, 0x3fff)], rows::attempt_record)?
+        .query_map([step_id(task, 0), step_id(task, STEP_MAX)], rows::attempt_record)?
         .collect()
 }
 

@@ -1,47 +1,23 @@
 //! Rows to values and back.
 
 use rusqlite::{Row, types::Type};
-use tasker_core::state::{AttemptEnd, BatchSpan, Counts, DeadLetterReason, Step, StepState, Task, TaskState};
+use tasker_core::state::{AttemptEnd, Counts, DeadLetterReason, Step, StepState, Task, TaskState};
 use uuid::Uuid;
 
+use crate::tables::{TaskRow, batches_from, split};
 use crate::{
     AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
 };
 
 type Result<T> = rusqlite::Result<T>;
 
-/// `task << 14 | step`.
-pub(super) fn step_id(task: i64, no: u16) -> i64 {
-    task << 14 | i64::from(no)
-}
-
-/// Task and step number of a step id.
-pub(super) fn split(id: i64) -> (i64, u16) {
-    (id >> 14, (id & 0x3fff) as u16)
-}
-
-/// Orders versions by their numbers.
-pub(super) fn version_key(version: &str) -> Vec<u64> {
-    version.split('.').map(|n| n.parse().unwrap_or(0)).collect()
-}
-
-fn coded<T>(row: &Row, column: usize, from: impl Fn(i64) -> Option<T>) -> Result<T> {
+pub(super) fn coded<T>(row: &Row, column: usize, from: impl Fn(i64) -> Option<T>) -> Result<T> {
     let code: i64 = row.get(column)?;
     from(code)
         .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, format!("code {code}").into()))
 }
 
-/// A task row: number, UUID, template row, priority, control row, end, last update.
-pub(super) struct TaskRow {
-    pub(super) id: i64,
-    pub(super) uuid: Uuid,
-    pub(super) template: i64,
-    pub(super) priority: i32,
-    pub(super) task: Task,
-    pub(super) updated_at: i64,
-    pub(super) ended_at: Option<i64>,
-}
-
+/// The columns every query of tasks names, in that order.
 pub(super) fn task(row: &Row) -> Result<TaskRow> {
     let uuid: [u8; 16] = row.get(1)?;
     Ok(TaskRow {
@@ -211,26 +187,4 @@ pub(super) fn worker_record(row: &Row) -> Result<WorkerRecord> {
         lease_ms: row.get(10)?,
         gone: row.get(11)?,
     })
-}
-
-/// `analyzer,worker,first,count,released` of each batch, batches separated by `;`.
-pub(super) fn batches_to(batches: &[BatchSpan]) -> Option<String> {
-    let one = |b: &BatchSpan| format!("{},{},{},{},{}", b.analyzer, b.worker, b.first, b.count, b.released);
-    (!batches.is_empty()).then(|| batches.iter().map(one).collect::<Vec<_>>().join(";"))
-}
-
-fn batches_from(text: Option<&str>) -> Vec<BatchSpan> {
-    text.into_iter()
-        .flat_map(|t| t.split(';'))
-        .filter_map(|one| {
-            let mut numbers = one.split(',').map_while(|n| n.parse::<u16>().ok());
-            Some(BatchSpan {
-                analyzer: numbers.next()?,
-                worker: numbers.next()?,
-                first: numbers.next()?,
-                count: numbers.next()?,
-                released: numbers.next()?,
-            })
-        })
-        .collect()
 }

@@ -1,8 +1,10 @@
-//! The write side: a batch of operations and claims in one transaction.
+//! The write side, for every driver: what a batch of operations and claims does to the rows.
+//!
+//! A driver lends its rows as [`Tables`], inside one transaction; whether it reads and writes them one by one or
+//! together is its own affair.
 
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, ToSql, Transaction, TransactionBehavior, params};
 use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tasker_core::graph::Workflow;
@@ -11,58 +13,41 @@ use tasker_core::state::{AttemptEnd, Step, StepState, Task};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 use uuid::Uuid;
 
-use super::rows::{self, TaskRow, split, step_id};
-use super::{Sqlite, Writer, is_environment, none_is, query};
 use crate::message::Source;
+use crate::tables::{AuditRow, Found, NewAttempt, Ready, Stop, Tables, TaskRow, split, step_id};
 use crate::{
-    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, PreparedEvent, TaskInfo,
+    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, Op, Order, PreparedEvent, TaskInfo,
     TemplateSource,
 };
-
-/// How often the high-water mark of time is stored, milliseconds.
-const HIGH_WATER_EVERY_MS: i64 = 1_000;
 
 /// How long a due row that cannot be handled is left alone, milliseconds.
 const SET_ASIDE_MS: i64 = 60_000;
 
-/// Why an operation, or the whole batch, did not go through.
-pub(super) enum Stop {
-    /// The operation is refused; it wrote nothing.
-    Refused(Error),
-    /// A statement failed; the transaction must be rolled back.
-    Sql(rusqlite::Error),
-}
+pub(crate) type Result<T, E> = std::result::Result<T, Stop<E>>;
 
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Stop {
-        Stop::Sql(error)
-    }
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Stop {
-        Stop::Refused(error)
-    }
-}
-
-pub(super) type Result<T> = std::result::Result<T, Stop>;
-
-pub(super) fn commit(store: &Sqlite, writer: &mut Writer, batch: &Batch) -> std::result::Result<Committed, Error> {
-    match attempt(store, writer, batch.ops, batch) {
+/// Stores a batch by `attempt`, which does the given operations and claims in one transaction. An operation that
+/// spoils the transaction is set aside: each then gets its own, and only the bad one fails. `is_environment`: the
+/// database as a whole is in trouble, and nothing was stored.
+pub(crate) fn commit<E>(
+    batch: &Batch,
+    mut attempt: impl FnMut(&Batch) -> std::result::Result<Committed, E>,
+    is_environment: impl Fn(&E) -> bool,
+    trouble: impl Fn(E) -> Error,
+) -> std::result::Result<Committed, Error> {
+    match attempt(batch) {
         Ok(committed) => Ok(committed),
-        Err(e) if is_environment(&e) || batch.ops.is_empty() => Err(store.trouble(e)),
-        // One operation spoils the transaction: each gets its own, and only the bad one fails.
+        Err(e) if is_environment(&e) || batch.ops.is_empty() => Err(trouble(e)),
         Err(_) => {
             let mut all = Committed::default();
             for op in batch.ops {
-                let alone = Batch { claims: &[], ..*batch };
-                match attempt(store, writer, std::slice::from_ref(op), &alone) {
+                let alone = Batch { ops: std::slice::from_ref(op), claims: &[], ..*batch };
+                match attempt(&alone) {
                     Ok(one) => all.append(one),
-                    Err(e) if is_environment(&e) && all.results.is_empty() => return Err(store.trouble(e)),
-                    Err(e) => all.results.push(Err(store.trouble(e))),
+                    Err(e) if is_environment(&e) && all.results.is_empty() => return Err(trouble(e)),
+                    Err(e) => all.results.push(Err(trouble(e))),
                 }
             }
-            match attempt(store, writer, &[], batch) {
+            match attempt(&Batch { ops: &[], ..*batch }) {
                 Ok(claims) => all.append(claims),
                 Err(_) => all.claimed = batch.claims.iter().map(|_| Vec::new()).collect(),
             }
@@ -83,54 +68,58 @@ impl Committed {
     }
 }
 
-fn attempt(store: &Sqlite, writer: &mut Writer, ops: &[Op], batch: &Batch) -> rusqlite::Result<Committed> {
-    let tx = Transaction::new(&mut writer.conn, TransactionBehavior::Immediate)?;
+/// What a report says to the machine.
+pub(crate) fn outcome(report: &Report) -> Outcome<'_> {
+    match report {
+        Report::Success { result, .. } => Outcome::Success { result },
+        Report::Failure(failure) => Outcome::Failure {
+            retryable: failure.error.retryable,
+            retry_after_ms: failure.retry_after_ms,
+            timed_out: failure.timed_out,
+        },
+        Report::Checkpoint { .. } => Outcome::Checkpoint,
+        Report::Release { delay_ms } => Outcome::Release { delay_ms: *delay_ms },
+    }
+}
+
+/// Does the operations of a batch, then serves its claims.
+pub(crate) fn apply<T: Tables>(batch: &Batch, tables: &mut T) -> std::result::Result<Committed, T::Trouble> {
     let mut work = Work {
-        store,
-        conn: &tx,
+        tables,
         batch,
         out: Committed { claimed: batch.claims.iter().map(|_| Vec::new()).collect(), ..Committed::default() },
         best_ranks: FxHashMap::default(),
         fresh: FxHashMap::default(),
         draws: batch.jitter_seed.unwrap_or(0),
     };
-    for op in ops {
+    for op in batch.ops {
         let result = match work.op(op) {
             Ok(done) => Ok(done),
             Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Sql(error)) => return Err(error),
+            Err(Stop::Trouble(error)) => return Err(error),
         };
         work.out.results.push(result);
     }
     for index in 0..batch.claims.len() {
         work.claim_ready(index)?;
     }
-    let out = work.out;
-    let mut high_water = None;
-    if !ops.is_empty() && batch.now - writer.high_water >= HIGH_WATER_EVERY_MS {
-        tx.prepare_cached(query!("high_water_store"))?.execute([batch.now])?;
-        high_water = Some(batch.now);
-    }
-    tx.commit()?;
-    writer.high_water = high_water.unwrap_or(writer.high_water);
-    Ok(out)
+    Ok(work.out)
 }
 
-pub(super) struct Work<'a> {
-    store: &'a Sqlite,
-    conn: &'a Connection,
-    pub(super) batch: &'a Batch<'a>,
-    pub(super) out: Committed,
+pub(crate) struct Work<'a, T> {
+    pub(crate) tables: &'a mut T,
+    pub(crate) batch: &'a Batch<'a>,
+    pub(crate) out: Committed,
     /// Best rank waiting in each queue, as far as this batch has looked; `None` for an empty queue.
     best_ranks: FxHashMap<Arc<str>, Option<i64>>,
     /// Tasks created or loaded by this batch.
-    pub(super) fresh: FxHashMap<i64, Arc<TaskInfo>>,
+    pub(crate) fresh: FxHashMap<i64, Arc<TaskInfo>>,
     draws: u64,
 }
 
 /// The stored side of an attempt's end.
 #[derive(Default)]
-struct AttemptRow<'a> {
+struct Reported<'a> {
     worker: i64,
     execution_us: Option<i64>,
     error: Option<String>,
@@ -139,15 +128,7 @@ struct AttemptRow<'a> {
     events: &'a [PreparedEvent],
 }
 
-impl Work<'_> {
-    pub(super) fn run(&self, sql: &str, params: &[&dyn ToSql]) -> rusqlite::Result<usize> {
-        self.statement(sql)?.execute(params)
-    }
-
-    pub(super) fn statement(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
-        self.conn.prepare_cached(sql)
-    }
-
+impl<T: Tables> Work<'_, T> {
     fn moment(&mut self) -> Moment {
         // SplitMix64 (Steele, Lea, Flood 2014): the engine seeds it, so that a batch draws without a lock.
         self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -158,7 +139,7 @@ impl Work<'_> {
         Moment { now: self.batch.now, jitter_permille, max_crashes: self.batch.max_crashes }
     }
 
-    fn op(&mut self, op: &Op) -> Result<Done> {
+    fn op(&mut self, op: &Op) -> Result<Done, T::Trouble> {
         match op {
             Op::Create(new) => self.create(new),
             Op::Finish { task, no, fence, worker, report, events } => {
@@ -167,28 +148,25 @@ impl Work<'_> {
             Op::Act { task, order, actor, reason } => self.act(*task, order, actor, reason),
             Op::Renew { held, until } => self.renew(held, *until),
             Op::AddTemplate(template) => self.add_template(template),
-            Op::AddWorker(worker) => self.add_worker(worker),
+            Op::AddWorker(worker) => Ok(Done::Worker(self.tables.add_worker(worker, self.batch.now)?)),
             Op::Heartbeat { worker } => {
-                self.run(query!("worker_seen"), params![worker, self.batch.now])?;
+                self.tables.worker_seen(*worker, self.batch.now)?;
                 Ok(Done::Nothing)
             }
             Op::WorkerGone { name, stopped } => self.worker_gone(name, *stopped),
             Op::DeadLetter { id, order, actor, reason } => self.dead_letter(*id, order, actor, reason),
-            Op::ReadEvents { queue, limit, visible_at } => self.read_events(queue, *limit, *visible_at),
-            Op::ArchiveEvents { ids } => self.each_event(query!("event_archive"), ids),
-            Op::ReplayEvents { ids } => self.each_event(query!("event_replay"), ids),
+            Op::ReadEvents { queue, limit, visible_at } => {
+                Ok(Done::Events(self.tables.read_events(queue, *limit, self.batch.now, *visible_at)?))
+            }
+            Op::ArchiveEvents { ids } => Ok(Done::Due(self.tables.archive_events(ids, self.batch.now)?)),
+            Op::ReplayEvents { ids } => Ok(Done::Due(self.tables.replay_events(ids, self.batch.now)?)),
             Op::Due { limit } => self.due(*limit),
         }
     }
 
-    fn create(&mut self, new: &NewTask) -> Result<Done> {
+    fn create(&mut self, new: &NewTask) -> Result<Done, T::Trouble> {
         if let Some(identity) = &new.idempotency {
-            let found = self
-                .statement(query!("idempotency_load"))?
-                .query_row([&identity.key], |r| Ok(Some((r.get::<_, String>(0)?, r.get(1)?, r.get::<_, [u8; 16]>(2)?))))
-                .or_else(none_is(None))?;
-            if let Some((digest, task, uuid)) = found {
-                let uuid = Uuid::from_bytes(uuid);
+            if let Some((digest, task, uuid)) = self.tables.idempotency(&identity.key)? {
                 if !identity.strict && digest == identity.digest {
                     return Ok(Done::Created { task, uuid, existing: true });
                 }
@@ -209,37 +187,7 @@ impl Work<'_> {
         }
         let now = self.batch.now;
         let hood = machine::create_task(&new.workflow, now, new.start_at);
-        let t = &hood.task;
-        self.run(
-            query!("task_insert"),
-            params![
-                new.uuid.as_bytes(),
-                new.template,
-                new.priority,
-                t.state.code(),
-                t.paused,
-                t.counts.total,
-                t.counts.done,
-                t.counts.failed,
-                t.counts.isolated,
-                t.counts.cancelled,
-                t.counts.active,
-                t.counts.waiting,
-                rows::batches_to(&t.batches),
-                t.fence_base,
-                t.start_at,
-                t.created_at,
-                t.state_since,
-                now,
-                t.state.is_final().then_some(now),
-                t.wake_at,
-            ],
-        )?;
-        let task = self.conn.last_insert_rowid();
-        self.run(query!("request_insert"), params![task, &*new.context, &*new.details])?;
-        if let Some(identity) = &new.idempotency {
-            self.run(query!("idempotency_insert"), params![identity.key, identity.digest, task])?;
-        }
+        let task = self.tables.insert_task(new, &hood.task, now)?;
         let info = Arc::new(TaskInfo {
             id: task,
             uuid: new.uuid,
@@ -250,7 +198,7 @@ impl Work<'_> {
             priority: new.priority,
             created_at: now,
         });
-        self.wakes(t.wake_at);
+        self.wakes(hood.task.wake_at);
         self.fresh.insert(task, info);
         self.write_steps(task, &new.workflow, new.priority, &hood, None, false)?;
         Ok(Done::Created { task, uuid: new.uuid, existing: false })
@@ -262,49 +210,37 @@ impl Work<'_> {
         worker: i64,
         report: &Report,
         events: &[PreparedEvent],
-    ) -> Result<Done> {
-        let mut row = AttemptRow { worker, events, ..AttemptRow::default() };
-        let outcome = match report {
+    ) -> Result<Done, T::Trouble> {
+        let mut row = Reported { worker, events, ..Reported::default() };
+        match report {
             Report::Success { result, metadata, execution_us } => {
                 row.execution_us = Some(*execution_us);
                 row.metadata = metadata.as_deref();
                 row.result = Some(result);
-                Outcome::Success { result }
             }
             Report::Failure(failure) => {
-                let Failure { error, retry_after_ms, timed_out, metadata, execution_us } = &**failure;
+                let Failure { error, metadata, execution_us, .. } = &**failure;
                 row.execution_us = Some(*execution_us);
                 row.metadata = metadata.as_deref();
                 row.error = Some(to_json(error));
-                Outcome::Failure { retryable: error.retryable, retry_after_ms: *retry_after_ms, timed_out: *timed_out }
             }
-            Report::Checkpoint { execution_us, .. } => {
-                row.execution_us = Some(*execution_us);
-                Outcome::Checkpoint
-            }
-            Report::Release { delay_ms } => Outcome::Release { delay_ms: *delay_ms },
-        };
+            Report::Checkpoint { execution_us, .. } => row.execution_us = Some(*execution_us),
+            Report::Release { .. } => {}
+        }
+        let outcome = outcome(report);
         let changes = self.event(task, Some(no), Event::Finish { no, fence, outcome }, row)?;
         let Some(changes) = changes else { return Ok(Done::Finished { accepted: false }) };
         if changes.reply == Reply::Accepted
             && let Report::Checkpoint { checkpoint, .. } = report
         {
-            self.run(query!("checkpoint_store"), params![step_id(task, no), checkpoint])?;
+            self.tables.store_checkpoint(step_id(task, no), checkpoint)?;
         }
         Ok(Done::Finished { accepted: changes.reply == Reply::Accepted })
     }
 
-    fn load_task(&self, id: i64) -> rusqlite::Result<Option<TaskRow>> {
-        self.statement(query!("task_load"))?.query_row([id], |r| rows::task(r).map(Some)).or_else(none_is(None))
-    }
-
-    fn load_step(&self, id: i64) -> rusqlite::Result<Option<(Step, Option<String>)>> {
-        self.statement(query!("step_load"))?.query_row([id], |r| rows::step(r).map(Some)).or_else(none_is(None))
-    }
-
     /// Applies an event to a task; `None` if the task or step is gone.
-    fn event(&mut self, id: i64, no: Option<u16>, event: Event, row: AttemptRow) -> Result<Option<Changes>> {
-        let Some(found) = self.load_task(id)? else { return Ok(None) };
+    fn event(&mut self, id: i64, no: Option<u16>, event: Event, row: Reported) -> Result<Option<Changes>, T::Trouble> {
+        let Some(found) = self.tables.task(id)? else { return Ok(None) };
         self.event_on(found, no, event, row).map(|applied| applied.map(|(changes, _)| changes))
     }
 
@@ -313,27 +249,24 @@ impl Work<'_> {
         found: TaskRow,
         no: Option<u16>,
         event: Event,
-        row: AttemptRow,
-    ) -> Result<Option<(Changes, Task)>> {
+        row: Reported,
+    ) -> Result<Option<(Changes, Task)>, T::Trouble> {
         let TaskRow { id, uuid, template, priority, task: before, ended_at, .. } = found;
-        let workflow = self.store.workflow_by(self.conn, template)?;
+        let workflow = self.tables.workflow(template)?;
         let step = match no {
-            Some(no) => match self.load_step(step_id(id, no))? {
+            Some(no) => match self.tables.step(step_id(id, no))? {
                 Some((step, _)) => Some(step),
                 None => return Ok(None),
             },
             None => None,
         };
         let steps = match machine::needs(&workflow, &before, step.as_ref(), &event) {
-            Needs::All => self
-                .statement(query!("steps_of_task"))?
-                .query_map([step_id(id, 0), step_id(id, 0x3fff)], |r| rows::step(r).map(|(s, _)| s))?
-                .collect::<rusqlite::Result<Vec<_>>>()?,
+            Needs::All => self.tables.steps(id)?,
             Needs::Steps(numbers) => {
                 let mut steps: Vec<Step> = Vec::with_capacity(numbers.len() + 1);
                 steps.extend(step);
                 for number in numbers {
-                    steps.extend(self.load_step(step_id(id, number))?.map(|(s, _)| s));
+                    steps.extend(self.tables.step(step_id(id, number))?.map(|(s, _)| s));
                 }
                 steps
             }
@@ -358,11 +291,14 @@ impl Work<'_> {
         };
         let ended = step.map(|s| (s.no, s.fence));
         let action = if let Event::Operator(action) = event { Some(action.as_str()) } else { None };
-        self.write_changes(id, &changes, &hood, ended)?;
+        self.write_changes(id, priority, &changes, &hood, ended)?;
         self.write_steps(id, &workflow, priority, &hood, result, matches!(event, Event::Finish { .. }))?;
         self.write_task(id, &before, &hood.task, ended_at, action)?;
         if let Some(reason) = changes.dead_letter {
-            self.open_dead_letter(id, &workflow, reason)?;
+            let own = step.zip(error.as_deref()).filter(|(step, _)| {
+                hood.rows().iter().any(|r| r.step.no == step.no && r.step.state == StepState::Error)
+            });
+            self.open_dead_letter(id, &workflow, reason, own.map(|(step, error)| (step.template, error)))?;
         }
         if let Some(occasion) = changes.occasion
             && let Some(step) =
@@ -389,8 +325,8 @@ impl Work<'_> {
         end: AttemptEnd,
         changes: &Changes,
         hood: &Neighbourhood,
-        row: AttemptRow,
-    ) -> Result<Option<String>> {
+        row: Reported,
+    ) -> Result<Option<String>, T::Trouble> {
         let fence = match event {
             Event::Finish { fence, .. } => *fence,
             _ => before.fence,
@@ -427,61 +363,50 @@ impl Work<'_> {
             .and_then(|r| r.step.wake_at);
         let id = step_id(task, before.no);
         // An accepted end is the first row of its claim; only rejected reports can follow.
-        let seq: i64 = if rejected {
-            self.statement(query!("attempt_next_seq"))?.query_row(params![id, fence], |r| r.get(0))?
-        } else {
-            0
-        };
+        let seq = if rejected { self.tables.next_seq(id, fence)? } else { 0 };
         let worker = if row.worker == 0 { before.worker } else { row.worker };
         let started_at = if fence == before.fence { before.started_at } else { self.batch.now };
-        self.run(
-            query!("attempt_insert"),
-            params![
-                id,
-                fence,
-                seq,
-                before.attempts_shown() + u32::from(!rejected),
-                end.code(),
-                worker,
-                started_at,
-                self.batch.now,
-                row.execution_us,
-                retry_at,
-                error,
-                row.metadata,
-                if rejected { row.result } else { None },
-            ],
-        )?;
+        self.tables.insert_attempt(&NewAttempt {
+            step: id,
+            fence,
+            seq,
+            attempt: before.attempts_shown() + u32::from(!rejected),
+            end,
+            worker,
+            started_at,
+            ended_at: self.batch.now,
+            execution_us: row.execution_us,
+            retry_at,
+            error: error.as_deref(),
+            metadata: row.metadata,
+            result: if rejected { row.result } else { None },
+        })?;
         Ok(error)
     }
 
-    /// Everything but control rows: inputs, cleared and removed steps, dead letters, attempts that were cut short.
+    /// Everything but control rows: inputs, cleared and removed steps, attempts that were cut short.
     fn write_changes(
         &mut self,
         task: i64,
+        priority: i32,
         changes: &Changes,
         hood: &Neighbourhood,
         ended: Option<(u16, u32)>,
-    ) -> Result<()> {
+    ) -> Result<(), T::Trouble> {
         for (no, inputs) in &changes.inputs {
-            self.run(query!("inputs_insert"), params![step_id(task, *no), inputs.to_string()])?;
+            self.tables.store_inputs(step_id(task, *no), &inputs.to_string())?;
         }
         for no in &changes.cleared {
-            self.run(query!("step_clear"), params![step_id(task, *no)])?;
-            self.run(query!("checkpoint_delete"), params![step_id(task, *no)])?;
+            self.tables.clear_step(step_id(task, *no))?;
         }
         for no in &changes.removed {
             let id = step_id(task, *no);
-            if let Some((step, _)) = self.load_step(id)? {
-                let rank = self.rank(&hood.workflow.template.steps[usize::from(step.template)], task)?;
-                self.run(
-                    query!("ready_delete"),
-                    params![hood.workflow.queue(step.template), rank, step.enqueued_at, id],
-                )?;
+            if let Some((step, _)) = self.tables.step(id)? {
+                let rank = rank(hood.workflow, step.template, priority);
+                let enqueued_at = step.enqueued_at;
+                self.tables.dequeue(hood.workflow.queue(step.template), Ready { rank, enqueued_at, step: id })?;
             }
-            for sql in [query!("step_delete"), query!("inputs_delete"), query!("checkpoint_delete")] {
-                self.run(sql, params![id])?;
-            }
+            self.tables.delete_step(id)?;
         }
         // The event's own attempt, if it ended one, has its row already; the others' history ends here.
         for (no, fence, worker) in &changes.cut_short {
@@ -490,31 +415,23 @@ impl Work<'_> {
             if changes.attempt_end.is_some() && ended == Some((*no, *fence)) {
                 continue;
             }
-            self.run(
-                query!("attempt_insert"),
-                params![
-                    step_id(task, *no),
-                    fence,
-                    0,
-                    before.map_or(0, |s| s.attempts_shown()) + 1,
-                    AttemptEnd::Cancelled.code(),
-                    worker,
-                    row.map_or(self.batch.now, |r| r.step.started_at),
-                    self.batch.now,
-                    None::<i64>,
-                    None::<i64>,
-                    None::<String>,
-                    None::<String>,
-                    None::<String>
-                ],
-            )?;
+            self.tables.insert_attempt(&NewAttempt {
+                step: step_id(task, *no),
+                fence: *fence,
+                seq: 0,
+                attempt: before.map_or(0, |s| s.attempts_shown()) + 1,
+                end: AttemptEnd::Cancelled,
+                worker: *worker,
+                started_at: row.map_or(self.batch.now, |r| r.step.started_at),
+                ended_at: self.batch.now,
+                execution_us: None,
+                retry_at: None,
+                error: None,
+                metadata: None,
+                result: None,
+            })?;
         }
         Ok(())
-    }
-
-    fn rank(&self, step: &tasker_core::template::StepTemplate, task: i64) -> Result<i64> {
-        let priority = self.load_task(task)?.map_or(0, |t| t.priority);
-        Ok(-i64::from(priority) - i64::from(step.priority))
     }
 
     /// Writes every changed control row; steps that became ready enter their queue or go straight to a waiting claim.
@@ -526,21 +443,21 @@ impl Work<'_> {
         hood: &Neighbourhood,
         result: Option<(u16, &str)>,
         continues: bool,
-    ) -> Result<()> {
+    ) -> Result<(), T::Trouble> {
         for row in hood.rows() {
             if !row.is_changed() && result.is_none_or(|(no, _)| no != row.step.no) {
                 continue;
             }
             let Row { mut step, before } = *row;
             let id = step_id(task, step.no);
-            let rank = -i64::from(priority) - i64::from(workflow.template.steps[usize::from(step.template)].priority);
+            let rank = rank(workflow, step.template, priority);
             let queued_before = before.filter(|b| b.state == StepState::Enqueued);
             let queued = step.state == StepState::Enqueued;
             let queue = workflow.queue(step.template);
             if let Some(b) = queued_before
                 && (!queued || b.enqueued_at != step.enqueued_at)
             {
-                self.run(query!("ready_delete"), params![queue, rank, b.enqueued_at, id])?;
+                self.tables.dequeue(queue, Ready { rank, enqueued_at: b.enqueued_at, step: id })?;
             }
             let name = hood
                 .task
@@ -555,7 +472,7 @@ impl Work<'_> {
                 match claimed {
                     Some(index) => self.lease(index, task, &mut step, name.clone())?,
                     None => {
-                        self.run(query!("ready_insert"), params![queue, rank, step.enqueued_at, id])?;
+                        self.tables.enqueue(queue, Ready { rank, enqueued_at: step.enqueued_at, step: id })?;
                         if let Some(best) = self.best_ranks.get_mut(queue) {
                             *best = Some(best.map_or(rank, |b| b.min(rank)));
                         }
@@ -565,58 +482,14 @@ impl Work<'_> {
             }
             self.wakes(step.wake_at);
             match before {
-                None => {
-                    self.run(
-                        query!("step_insert"),
-                        params![
-                            id,
-                            step.template,
-                            step.state.code(),
-                            step.remaining,
-                            step.fence,
-                            step.attempts,
-                            step.crashes,
-                            step.enqueued_at,
-                            step.started_at,
-                            step.wake_at,
-                            step.worker,
-                            step.has_checkpoint,
-                            name
-                        ],
-                    )?;
+                None => self.tables.insert_step(id, &step, name.as_deref())?,
+                Some(_) => {
+                    let result = result.filter(|(no, _)| *no == step.no).map(|(_, r)| r);
+                    self.tables.update_step(id, &step, step.state.is_final().then_some(self.batch.now), result)?;
                 }
-                Some(_) => self.update_step(id, &step, result.filter(|(no, _)| *no == step.no).map(|(_, r)| r))?,
             }
             debug_assert!(claimed.is_none() || step.state == StepState::InProgress);
         }
-        Ok(())
-    }
-
-    fn update_step(&self, id: i64, step: &Step, result: Option<&str>) -> rusqlite::Result<()> {
-        let ended_at = step.state.is_final().then_some(self.batch.now);
-        let state = step.state.code();
-        let mut values: [&dyn ToSql; 13] = [
-            &id,
-            &state,
-            &step.remaining,
-            &step.fence,
-            &step.attempts,
-            &step.crashes,
-            &step.enqueued_at,
-            &step.started_at,
-            &step.wake_at,
-            &step.worker,
-            &step.has_checkpoint,
-            &ended_at,
-            &result,
-        ];
-        match &result {
-            Some(result) => {
-                values[12] = result;
-                self.run(query!("step_complete"), &values)?
-            }
-            None => self.run(query!("step_update"), &values[..12])?,
-        };
         Ok(())
     }
 
@@ -627,41 +500,20 @@ impl Work<'_> {
         task: &Task,
         ended_at: Option<i64>,
         action: Option<&str>,
-    ) -> Result<()> {
+    ) -> Result<(), T::Trouble> {
         if task == before {
             return Ok(());
         }
         let now = self.batch.now;
         let ended_at = task.state.is_final().then(|| ended_at.unwrap_or(now));
-        self.run(
-            query!("task_update"),
-            params![
-                id,
-                task.state.code(),
-                task.paused,
-                task.counts.total,
-                task.counts.done,
-                task.counts.failed,
-                task.counts.isolated,
-                task.counts.cancelled,
-                task.counts.active,
-                task.counts.waiting,
-                rows::batches_to(&task.batches),
-                task.fence_base,
-                task.start_at,
-                task.state_since,
-                now,
-                ended_at,
-                task.wake_at,
-            ],
-        )?;
+        self.tables.update_task(id, task, now, ended_at)?;
         self.wakes(task.wake_at);
         if task.state != before.state {
             if task.state.is_resting() {
                 self.out.rested.push((id, task.state));
             }
             if before.state.is_resting() {
-                self.run(query!("dead_letter_resolve"), params![id, now, action.unwrap_or("recovered")])?;
+                self.tables.resolve_dead_letters(id, now, action.unwrap_or("recovered"))?;
             }
         }
         Ok(())
@@ -675,7 +527,7 @@ impl Work<'_> {
     ///
     /// What follows a finished step may go before its equals (a task that has started should end), a new task's first
     /// steps only into an empty queue; nothing goes before a better rank.
-    fn claimant(&mut self, queue: &str, rank: i64, continues: bool) -> rusqlite::Result<Option<usize>> {
+    fn claimant(&mut self, queue: &str, rank: i64, continues: bool) -> Result<Option<usize>, T::Trouble> {
         let wants = |(index, claim): (usize, &ClaimRequest)| {
             (self.out.claimed[index].len() < claim.slots && claim.queues.iter().any(|q| q == queue)).then_some(index)
         };
@@ -683,10 +535,7 @@ impl Work<'_> {
         let best = match self.best_ranks.get(queue) {
             Some(best) => *best,
             None => {
-                let best = self
-                    .statement(query!("ready_best"))?
-                    .query_row(params![queue, 1], |r| r.get(0).map(Some))
-                    .or_else(none_is(None))?;
+                let best = self.tables.ready(queue, 1)?.first().map(|best| best.rank);
                 self.best_ranks.insert(queue.into(), best);
                 best
             }
@@ -698,7 +547,7 @@ impl Work<'_> {
         })
     }
 
-    fn lease(&mut self, index: usize, task: i64, step: &mut Step, name: Option<String>) -> Result<()> {
+    fn lease(&mut self, index: usize, task: i64, step: &mut Step, name: Option<String>) -> Result<(), T::Trouble> {
         let claim = &self.batch.claims[index];
         let attempts = step.attempts_shown();
         machine::claim(step, claim.worker, self.batch.now, claim.lease_ms);
@@ -727,69 +576,64 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn load_info(&self, id: i64) -> Result<Arc<TaskInfo>> {
-        let row = self.load_task(id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let (context, details): (String, String) =
-            self.statement(query!("request_load"))?.query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    fn load_info(&mut self, id: i64) -> Result<Arc<TaskInfo>, T::Trouble> {
+        let row = self.tables.task(id)?.ok_or_else(|| gone(id))?;
+        let (context, details) = self.tables.request(id)?.ok_or_else(|| gone(id))?;
         Ok(Arc::new(TaskInfo {
             id,
             uuid: row.uuid,
             template: row.template,
-            workflow: self.store.workflow_by(self.conn, row.template)?,
-            context: context.into(),
-            details: details.into(),
+            workflow: self.tables.workflow(row.template)?,
+            context,
+            details,
             priority: row.priority,
             created_at: row.task.created_at,
         }))
     }
 
     /// Serves a claim from its queues, best first, until its slots are full.
-    fn claim_ready(&mut self, index: usize) -> rusqlite::Result<()> {
+    fn claim_ready(&mut self, index: usize) -> std::result::Result<(), T::Trouble> {
         let claim = &self.batch.claims[index];
         for queue in claim.queues.iter() {
             let wanted = claim.slots - self.out.claimed[index].len();
             if wanted == 0 {
                 return Ok(());
             }
-            let best: Vec<(i64, i64, i64)> = self
-                .statement(query!("ready_best"))?
-                .query_map(params![queue, wanted as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            for (rank, enqueued_at, id) in best {
-                self.run(query!("ready_delete"), params![queue, rank, enqueued_at, id])?;
-                let Some((mut step, name)) = self.load_step(id)? else { continue };
-                if step.state != StepState::Enqueued {
-                    continue;
+            let best = match self.tables.ready(queue, wanted) {
+                Ok(best) => best,
+                Err(stop) => return stop.set_aside().map(drop),
+            };
+            for ready in best {
+                if let Err(stop) = self.claim_one(index, queue, ready) {
+                    // Left out of its queue, so that it stops nobody; the doctor names it.
+                    let error = stop.set_aside()?;
+                    tracing::error!(step = ready.step, %error, "a queued step cannot be claimed");
                 }
-                match self.lease(index, split(id).0, &mut step, name) {
-                    Ok(()) => {}
-                    Err(Stop::Sql(error)) => return Err(error),
-                    Err(Stop::Refused(error)) => {
-                        // Left out of its queue, so that it stops nobody; the doctor names it.
-                        tracing::error!(step = id, %error, "a queued step cannot be claimed");
-                        continue;
-                    }
-                }
-                self.wakes(step.wake_at);
-                self.update_step(id, &step, None)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn act(&mut self, uuid: Uuid, order: &Order, actor: &str, reason: &str) -> Result<Done> {
-        let found = self
-            .statement(query!("task_by_uuid"))?
-            .query_row([uuid.as_bytes()], |r| rows::task(r).map(Some))
-            .or_else(none_is(None))?
-            .ok_or_else(|| {
-                Error::new(Kind::NotFound, "task_not_found", format!("there is no task {uuid}"))
-                    .hint("list tasks with `tasker ls`")
-            })?;
+    fn claim_one(&mut self, index: usize, queue: &str, ready: Ready) -> Result<(), T::Trouble> {
+        let id = ready.step;
+        self.tables.dequeue(queue, ready)?;
+        let Some((mut step, name)) = self.tables.step(id)? else { return Ok(()) };
+        if step.state != StepState::Enqueued {
+            return Ok(());
+        }
+        self.lease(index, split(id).0, &mut step, name)?;
+        self.wakes(step.wake_at);
+        self.tables.update_step(id, &step, None, None)
+    }
+
+    pub(crate) fn act(&mut self, uuid: Uuid, order: &Order, actor: &str, reason: &str) -> Result<Done, T::Trouble> {
+        let found = self.tables.task_by_uuid(uuid)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, "task_not_found", format!("there is no task {uuid}"))
+                .hint("list tasks with `tasker ls`")
+        })?;
         let id = found.id;
         let action = order.action();
-        let Some((changes, before)) = self.event_on(found, None, Event::Operator(action), AttemptRow::default())?
-        else {
+        let Some((changes, before)) = self.event_on(found, None, Event::Operator(action), Reported::default())? else {
             return Ok(Done::Acted);
         };
         if let Reply::Conflict(why) = changes.reply {
@@ -801,20 +645,26 @@ impl Work<'_> {
             .into());
         }
         let shown = |task: &Task| if task.paused && !task.state.is_final() { "paused" } else { task.state.as_str() };
-        let after = self.load_task(id)?.map_or("gone", |t| shown(&t.task));
-        self.run(
-            query!("audit_insert"),
-            params![id, order.step(), action.as_str(), actor, reason, shown(&before), after, self.batch.now],
-        )?;
+        let after = self.tables.task(id)?.map_or("gone", |t| shown(&t.task));
+        self.tables.insert_audit(&AuditRow {
+            task: id,
+            no: order.step(),
+            action: action.as_str(),
+            actor,
+            reason,
+            before: shown(&before),
+            after,
+            at: self.batch.now,
+        })?;
         Ok(Done::Acted)
     }
 
-    fn renew(&mut self, held: &[(i64, u16, u32)], until: i64) -> Result<Done> {
+    fn renew(&mut self, held: &[(i64, u16, u32)], until: i64) -> Result<Done, T::Trouble> {
         let mut lost = Vec::new();
         for (task, no, fence) in held {
-            match self.load_step(step_id(*task, *no))? {
+            match self.tables.step(step_id(*task, *no))? {
                 Some((step, _)) if step.state == StepState::InProgress && step.fence == *fence => {
-                    self.run(query!("step_renew"), params![step_id(*task, *no), until])?;
+                    self.tables.wake_step_at(step_id(*task, *no), until)?;
                 }
                 _ => lost.push((*task, *no, *fence)),
             }
@@ -823,7 +673,7 @@ impl Work<'_> {
         Ok(Done::Renewed { lost })
     }
 
-    fn add_template(&mut self, template: &TemplateSource) -> Result<Done> {
+    fn add_template(&mut self, template: &TemplateSource) -> Result<Done, T::Trouble> {
         let (namespace, name, version) = &template.identity;
         let mut hash = Sha256::new();
         for part in [namespace, name, version, template.environment.as_deref().unwrap_or(""), &template.source] {
@@ -831,46 +681,11 @@ impl Work<'_> {
             hash.update(part);
         }
         let digest: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        let now = self.batch.now;
-        let found: Option<i64> =
-            self.statement(query!("template_by_digest"))?.query_row([&digest], |r| r.get(0)).or_else(none_is(None))?;
-        if let Some(id) = found {
-            self.run(query!("template_touch"), params![id, now, template.path])?;
-            return Ok(Done::Template(id));
-        }
-        self.run(
-            query!("template_insert"),
-            params![namespace, name, version, template.environment, digest, template.path, template.source, now],
-        )?;
-        Ok(Done::Template(self.conn.last_insert_rowid()))
+        Ok(Done::Template(self.tables.add_template(template, &digest, self.batch.now)?))
     }
 
-    fn add_worker(&mut self, w: &NewWorker) -> Result<Done> {
-        self.run(
-            query!("worker_insert"),
-            params![
-                w.name,
-                w.language,
-                w.sdk_version,
-                to_json(&w.queues),
-                to_json(&w.handlers),
-                w.slots,
-                w.pid,
-                w.lease_ms,
-                self.batch.now
-            ],
-        )?;
-        Ok(Done::Worker(self.statement(query!("worker_by_name"))?.query_row([&w.name], |r| r.get(0))?))
-    }
-
-    fn worker_gone(&mut self, name: &str, stopped: bool) -> Result<Done> {
-        let found: Option<i64> =
-            self.statement(query!("worker_by_name"))?.query_row([name], |r| r.get(0)).or_else(none_is(None))?;
-        let Some(worker) = found else { return Ok(Done::Nothing) };
-        let held: Vec<(i64, u32)> = self
-            .statement(query!("steps_of_worker"))?
-            .query_map(params![worker, StepState::InProgress.code()], |r| Ok((r.get(0)?, r.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
+    fn worker_gone(&mut self, name: &str, stopped: bool) -> Result<Done, T::Trouble> {
+        let Some(Found { worker, held }) = self.tables.worker(name)? else { return Ok(Done::Nothing) };
         for (id, fence) in &held {
             let (task, no) = split(*id);
             let event = if stopped {
@@ -878,40 +693,47 @@ impl Work<'_> {
             } else {
                 Event::WorkerLost { no, fence: *fence }
             };
-            self.event(task, Some(no), event, AttemptRow::default())?;
+            self.event(task, Some(no), event, Reported::default())?;
         }
-        self.run(query!("worker_gone"), params![worker])?;
+        self.tables.worker_gone(worker)?;
         Ok(Done::Due(held.len()))
     }
 
-    fn due(&mut self, limit: usize) -> Result<Done> {
+    fn due(&mut self, limit: usize) -> Result<Done, T::Trouble> {
         let now = self.batch.now;
-        let list = |sql: &str| -> rusqlite::Result<Vec<i64>> {
-            self.statement(sql)?.query_map(params![now, limit as i64], |r| r.get(0))?.collect()
-        };
-        let (steps, tasks) = (list(query!("step_due"))?, list(query!("task_due"))?);
+        let (steps, tasks) = self.tables.due(now, limit)?;
         for id in &steps {
             let (task, no) = split(*id);
-            match self.event(task, Some(no), Event::Wake { no }, AttemptRow::default()) {
+            match self.event(task, Some(no), Event::Wake { no }, Reported::default()) {
                 Err(Stop::Refused(error)) => {
                     // Set aside for a while, so that one bad row holds up no other.
                     tracing::error!(task, step = no, %error, "a due step cannot be handled");
-                    self.run(query!("step_renew"), params![id, now + SET_ASIDE_MS])?;
+                    self.tables.wake_step_at(*id, now + SET_ASIDE_MS)?;
                 }
                 other => drop(other?),
             }
         }
         for id in &tasks {
-            match self.event(*id, None, Event::TaskWake, AttemptRow::default()) {
+            match self.event(*id, None, Event::TaskWake, Reported::default()) {
                 Err(Stop::Refused(error)) => {
                     tracing::error!(task = id, %error, "a due task cannot be handled");
-                    self.run(query!("task_set_aside"), params![id, now + SET_ASIDE_MS])?;
+                    self.tables.wake_task_at(*id, now + SET_ASIDE_MS)?;
                 }
                 other => drop(other?),
             }
         }
         Ok(Done::Due(steps.len() + tasks.len()))
     }
+}
+
+/// Orders a queue: the lower, the sooner.
+fn rank(workflow: &Workflow, step: tasker_core::graph::Index, priority: i32) -> i64 {
+    -i64::from(priority) - i64::from(workflow.template.steps[usize::from(step)].priority)
+}
+
+fn gone(task: i64) -> Error {
+    Error::new(Kind::Bug, "store_error", format!("the rows of task number {task} are incomplete"))
+        .hint("run `tasker doctor`")
 }
 
 fn to_json(value: &impl serde::Serialize) -> String {
