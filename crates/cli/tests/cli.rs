@@ -261,6 +261,7 @@ fn every_kind_of_error_has_its_exit_code() {
     let task = place.task();
     let missing = "01900000-0000-7000-8000-000000000000";
     let file = place.write("a-file", "");
+    place.write("project/handlers/pair.py", "");
     let inside = format!("sqlite://{}/x.db", file.display());
     let cases: &[(&[&str], i32, &str)] = &[
         (&["frobnicate"], 2, "usage"),
@@ -291,7 +292,7 @@ fn every_kind_of_error_has_its_exit_code() {
         (&["new", "workflows"], 4, "folder_not_empty"),
         (&["run", "pair", "--timeout", "0"], 5, "timeout"),
         (&["ls", "--url", &inside], 6, "store_cannot_open"),
-        (&["dev"], 1, "python_unusable"),
+        (&["dev", "project"], 1, "python_unusable"),
     ];
     for (args, exit, name) in cases {
         let said = place.tasker(&[args, &["--json"][..]].concat());
