@@ -6,7 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Unix milliseconds that follow the wall clock forward and ignore it when it jumps back.
 ///
 /// Within a process the monotonic clock carries it; over a restart the store's high-water mark does. So a clock set
-/// back by an hour delays no lease and no retry.
+/// back by an hour delays no lease and no retry. Where machines share a database, its clock is followed, so that they
+/// agree on when a lease ends.
 #[derive(Debug)]
 pub(crate) struct Clock {
     started: Instant,
@@ -14,6 +15,10 @@ pub(crate) struct Clock {
     base: i64,
     /// What `now` has been moved by with [`Clock::advance`].
     skew: AtomicI64,
+    /// By how much the database's clock is ahead of this machine's.
+    offset: AtomicI64,
+    /// Latest time given out.
+    last: AtomicI64,
     wall: fn() -> i64,
 }
 
@@ -24,14 +29,23 @@ impl Clock {
     }
 
     fn with_wall(high_water: i64, wall: fn() -> i64) -> Clock {
-        Clock { started: Instant::now(), base: wall().max(high_water), skew: AtomicI64::new(0), wall }
+        let base = wall().max(high_water);
+        let (skew, offset, last) = (AtomicI64::new(0), AtomicI64::new(0), AtomicI64::new(high_water));
+        Clock { started: Instant::now(), base, skew, offset, last, wall }
     }
 
     /// Unix milliseconds.
     pub(crate) fn now(&self) -> i64 {
         let carried = self.base + self.started.elapsed().as_millis() as i64;
         // Forward jumps (a machine that slept) are taken over; the base of the monotonic clock stays behind them.
-        carried.max((self.wall)()) + self.skew.load(Ordering::Relaxed)
+        let wall = carried.max((self.wall)());
+        let now = wall + self.offset.load(Ordering::Relaxed) + self.skew.load(Ordering::Relaxed);
+        self.last.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    /// Follows a clock that is ahead of this machine's by `offset` milliseconds.
+    pub(crate) fn follow(&self, offset: i64) {
+        self.offset.store(offset, Ordering::Relaxed);
     }
 
     /// Moves time forward, for tests that do not want to wait.
@@ -61,5 +75,10 @@ mod tests {
         assert!(after_restart.now() >= before, "over a restart");
         WALL.fetch_add(2 * 3_600_000, Ordering::Relaxed);
         assert!(clock.now() >= before + 3_600_000, "forward jumps are followed");
+        let before = clock.now();
+        clock.follow(-60_000);
+        assert!(clock.now() >= before, "a slower clock is waited for");
+        clock.follow(60_000);
+        assert!(clock.now() >= before + 60_000, "a faster clock is followed");
     }
 }

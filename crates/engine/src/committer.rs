@@ -38,6 +38,8 @@ struct Request {
 struct Inbox {
     requests: VecDeque<Request>,
     poked: bool,
+    /// Another process is known to have written.
+    changed: bool,
     closing: bool,
 }
 
@@ -112,6 +114,12 @@ impl Shared {
         self.arrival.notify_one();
     }
 
+    /// Makes the committer look at what another process wrote.
+    pub(crate) fn changed_outside(&self) {
+        self.inbox.lock().changed = true;
+        self.arrival.notify_one();
+    }
+
     /// Lets the committer end once everything queued has been stored.
     pub(crate) fn close(&self) {
         self.inbox.lock().closing = true;
@@ -160,7 +168,8 @@ fn closed() -> Error {
 
 /// The loop; ends after [`Shared::close`].
 pub(crate) fn run(shared: &Shared) {
-    let mut state = Loop { maybe_ready: true, next_wake: None, version: None, peeked: Instant::now(), pause: None };
+    let mut state =
+        Loop { maybe_ready: true, next_wake: None, version: None, peeked: Instant::now(), changed: false, pause: None };
     // Read before anything is claimed: what another process writes from here on is noticed.
     state.version = shared.store.version().ok();
     state.read_wake(shared);
@@ -168,7 +177,9 @@ pub(crate) fn run(shared: &Shared) {
         let timeout = state.timeout(shared);
         let (requests, closing) = {
             let mut inbox = shared.inbox.lock();
-            let has_work = inbox.poked || (state.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()));
+            let has_work = inbox.poked
+                || inbox.changed
+                || (state.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()));
             if !has_work {
                 inbox = shared.arrival.wait_for(inbox, timeout);
             }
@@ -176,6 +187,7 @@ pub(crate) fn run(shared: &Shared) {
                 state.maybe_ready = true;
                 state.next_wake = Some(i64::MIN);
             }
+            state.changed |= std::mem::take(&mut inbox.changed);
             let count = inbox.requests.len().min(OPS_MAX);
             let requests: Vec<Request> = inbox.requests.drain(..count).collect();
             (requests, inbox.closing)
@@ -195,6 +207,8 @@ struct Loop {
     next_wake: Option<i64>,
     version: Option<u64>,
     peeked: Instant,
+    /// To be looked at without waiting for the next peek.
+    changed: bool,
     /// The store could not commit; how long to leave it alone.
     pause: Option<Duration>,
 }
@@ -218,10 +232,12 @@ impl Loop {
     }
 
     fn peek(&mut self, shared: &Shared) {
-        if self.peeked.elapsed() < PEEK {
+        if self.peeked.elapsed() < PEEK && !std::mem::take(&mut self.changed) {
             return;
         }
+        self.changed = false;
         self.peeked = Instant::now();
+        shared.clock.follow(shared.store.clock_offset());
         let Ok(version) = shared.store.version() else { return };
         if self.version.replace(version).is_some_and(|before| before != version) {
             self.maybe_ready = true;

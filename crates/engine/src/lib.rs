@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use tasker_core::load;
 use tasker_core::state::StepState;
 use tasker_core::{id, outcome};
+use tasker_store::postgres::Postgres;
 use tasker_store::sqlite::Sqlite;
 use tasker_store::sync::{Condvar, Mutex};
 use tasker_store::{Done, NewWorker, Op, Store, TaskRecord};
@@ -169,12 +170,15 @@ impl Engine {
             )
             .hint("fork before the store is opened, or start a fresh process (Python: the spawn method of multiprocessing)"));
         }
-        if !url.starts_with("sqlite:") {
-            let scheme = url.split(':').next().unwrap_or_default();
-            return Err(Error::new(Kind::Invalid, "unsupported_url", format!("no store answers to `{scheme}:`"))
-                .hint("use sqlite:///path/to/file.db"));
-        }
-        let engine = Engine::start(Sqlite::open(url)?, options)?;
+        let scheme = url.split(':').next().unwrap_or_default();
+        let engine = match scheme {
+            "sqlite" => Engine::start(Sqlite::open(url)?, options)?,
+            "postgres" | "postgresql" => Engine::over(Arc::new(Postgres::open(url)?), options, None)?,
+            _ => {
+                return Err(Error::new(Kind::Invalid, "unsupported_url", format!("no store answers to `{scheme}:`"))
+                    .hint("use sqlite:///path/to/file.db or postgres://host/database"));
+            }
+        };
         open.insert(key, Arc::downgrade(&engine.inner));
         Ok(engine)
     }
@@ -189,6 +193,12 @@ impl Engine {
         let clock = clock::Clock::new(store.high_water()?);
         let jitter = options.environment.as_deref() != Some("test");
         let shared = Arc::new(Shared::new(store, clock, jitter, options.max_crashes));
+        let hears = Arc::downgrade(&shared);
+        shared.store.watch(Arc::new(move || {
+            if let Some(shared) = hears.upgrade() {
+                shared.changed_outside();
+            }
+        }));
         let liveness = Arc::new(Mutex::new(file.map(|f| Liveness::beside(&f))));
         let closed = Arc::new(Closing::default());
         let committer = {

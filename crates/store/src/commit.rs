@@ -14,7 +14,7 @@ use tasker_wire::{Error, Failure, Kind, Report, StepError};
 use uuid::Uuid;
 
 use crate::message::Source;
-use crate::tables::{AuditRow, Found, NewAttempt, Ready, Stop, Tables, TaskRow, split, step_id};
+use crate::tables::{AuditRow, Found, Head, NewAttempt, Ready, Stop, Tables, TaskRow, split, step_id};
 use crate::{
     Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, Op, Order, PreparedEvent, TaskInfo,
     TemplateSource,
@@ -165,25 +165,21 @@ impl<T: Tables> Work<'_, T> {
     }
 
     fn create(&mut self, new: &NewTask) -> Result<Done, T::Trouble> {
-        if let Some(identity) = &new.idempotency {
-            if let Some((digest, task, uuid)) = self.tables.idempotency(&identity.key)? {
-                if !identity.strict && digest == identity.digest {
-                    return Ok(Done::Created { task, uuid, existing: true });
-                }
-                let what = if identity.strict {
-                    "the same template and context"
-                } else {
-                    "this idempotency key but another payload"
-                };
-                return Err(Error::new(
-                    Kind::Conflict,
-                    "task_exists",
-                    format!("task {uuid} already exists with {what}"),
-                )
+        if let Some(identity) = &new.idempotency
+            && let Some((digest, task, uuid)) = self.tables.idempotency(&identity.key)?
+        {
+            if !identity.strict && digest == identity.digest {
+                return Ok(Done::Created { task, uuid, existing: true });
+            }
+            let what = if identity.strict {
+                "the same template and context"
+            } else {
+                "this idempotency key but another payload"
+            };
+            return Err(Error::new(Kind::Conflict, "task_exists", format!("task {uuid} already exists with {what}"))
                 .hint("use the existing task, or change the key or context")
                 .details(serde_json::json!({"task_uuid": uuid.to_string()}))
                 .into());
-            }
         }
         let now = self.batch.now;
         let hood = machine::create_task(&new.workflow, now, new.start_at);
@@ -577,18 +573,10 @@ impl<T: Tables> Work<'_, T> {
     }
 
     fn load_info(&mut self, id: i64) -> Result<Arc<TaskInfo>, T::Trouble> {
-        let row = self.tables.task(id)?.ok_or_else(|| gone(id))?;
-        let (context, details) = self.tables.request(id)?.ok_or_else(|| gone(id))?;
-        Ok(Arc::new(TaskInfo {
-            id,
-            uuid: row.uuid,
-            template: row.template,
-            workflow: self.tables.workflow(row.template)?,
-            context,
-            details,
-            priority: row.priority,
-            created_at: row.task.created_at,
-        }))
+        let Head { uuid, template, priority, created_at, context, details } =
+            self.tables.head(id)?.ok_or_else(|| gone(id))?;
+        let workflow = self.tables.workflow(template)?;
+        Ok(Arc::new(TaskInfo { id, uuid, template, workflow, context, details, priority, created_at }))
     }
 
     /// Serves a claim from its queues, best first, until its slots are full.

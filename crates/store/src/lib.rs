@@ -11,6 +11,7 @@ mod commit;
 pub mod conformance;
 mod message;
 mod ops;
+pub mod postgres;
 mod publish;
 mod records;
 pub mod sqlite;
@@ -50,6 +51,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Changes when another process wrote to the database; compared, never interpreted.
     fn version(&self) -> Result<u64, Error>;
+
+    /// Whom to tell at once when another process wrote to the database. Drivers that cannot hear of it tell nobody:
+    /// [`Store::version`] is looked at besides.
+    fn watch(&self, _told: std::sync::Arc<dyn Fn() + Send + Sync>) {}
+
+    /// By how much the database's clock is ahead of this machine's, milliseconds. A fleet goes by the database's.
+    fn clock_offset(&self) -> i64 {
+        0
+    }
 
     /// Earliest `wake_at` of any step or task.
     fn next_wake(&self) -> Result<Option<i64>, Error>;

@@ -11,7 +11,7 @@ use tasker_wire::{Error, Kind, StepError};
 
 use crate::commit::{Result, Work};
 use crate::message::{self, Source};
-use crate::tables::{NewDeadLetter, Tables};
+use crate::tables::{Letter, NewDeadLetter, Tables};
 use crate::{Done, LetterOrder, Order};
 
 impl<T: Tables> Work<'_, T> {
@@ -19,7 +19,7 @@ impl<T: Tables> Work<'_, T> {
     pub(crate) fn publish(&mut self, task: i64, hood: &Neighbourhood, source: Source) -> Result<(), T::Trouble> {
         let details: Arc<str> = match self.fresh.get(&task) {
             Some(info) => info.details.clone(),
-            None => self.tables.request(task)?.map_or("{}".into(), |(_, details)| details),
+            None => self.tables.details(task)?.unwrap_or_else(|| "{}".into()),
         };
         for event in message::published(hood, &source, &details) {
             if let Some(queue) = &event.queue {
@@ -76,7 +76,7 @@ impl<T: Tables> Work<'_, T> {
         actor: &str,
         reason: &str,
     ) -> Result<Done, T::Trouble> {
-        let Some((task, state, resolved_at)) = self.tables.dead_letter(id)? else {
+        let Some(Letter { task, state, resolved_at }) = self.tables.dead_letter(id)? else {
             return Err(Error::new(Kind::NotFound, "dead_letter_not_found", format!("there is no dead letter {id}"))
                 .hint("list them with `tasker dlq ls`")
                 .into());

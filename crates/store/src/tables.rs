@@ -115,14 +115,30 @@ pub(crate) struct NewDeadLetter<'a> {
     pub(crate) opened_at: i64,
 }
 
+/// What a dead letter is about.
+pub(crate) struct Letter {
+    pub(crate) task: Uuid,
+    pub(crate) state: TaskState,
+    pub(crate) resolved_at: Option<i64>,
+}
+
 /// A worker with the leases it holds: step id and fence of each.
+#[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) worker: i64,
     pub(crate) held: Vec<(i64, u32)>,
 }
 
-/// Context and details of a task.
-pub(crate) type Request = (Arc<str>, Arc<str>);
+/// What every step of a task shares and no event changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) uuid: Uuid,
+    pub(crate) template: i64,
+    pub(crate) priority: i32,
+    pub(crate) created_at: i64,
+    pub(crate) context: Arc<str>,
+    pub(crate) details: Arc<str>,
+}
 
 /// What a driver lends to the write side: rows as this transaction sees them, its own changes included. Times are Unix
 /// milliseconds, steps go by their ids.
@@ -136,7 +152,9 @@ pub(crate) trait Tables {
 
     fn task(&mut self, id: i64) -> Result<Option<TaskRow>, Self::Trouble>;
     fn task_by_uuid(&mut self, uuid: Uuid) -> Result<Option<TaskRow>, Self::Trouble>;
-    fn request(&mut self, task: i64) -> Result<Option<Request>, Self::Trouble>;
+    fn head(&mut self, task: i64) -> Result<Option<Head>, Self::Trouble>;
+    /// The request of a task without its context, JSON.
+    fn details(&mut self, task: i64) -> Result<Option<Arc<str>>, Self::Trouble>;
     /// Stores the task, its request and its idempotency key, and gives its number.
     fn insert_task(&mut self, new: &NewTask, task: &Task, now: i64) -> Result<i64, Self::Trouble>;
     fn update_task(&mut self, id: i64, task: &Task, now: i64, ended_at: Option<i64>) -> Result<(), Self::Trouble>;
@@ -179,8 +197,7 @@ pub(crate) trait Tables {
     fn open_dead_letter(&mut self, letter: &NewDeadLetter) -> Result<(), Self::Trouble>;
     /// Settles the open ones of a task.
     fn resolve_dead_letters(&mut self, task: i64, at: i64, resolution: &str) -> Result<(), Self::Trouble>;
-    /// Task, its state, and when the letter was settled.
-    fn dead_letter(&mut self, id: i64) -> Result<Option<(Uuid, TaskState, Option<i64>)>, Self::Trouble>;
+    fn dead_letter(&mut self, id: i64) -> Result<Option<Letter>, Self::Trouble>;
     fn note_dead_letter(&mut self, id: i64, note: &str) -> Result<(), Self::Trouble>;
     /// Whether it was settled under another name before or not.
     fn close_dead_letter(&mut self, id: i64, at: i64, resolution: &str) -> Result<(), Self::Trouble>;

@@ -25,14 +25,19 @@ pub struct Workflows {
 }
 
 impl Workflows {
+    /// The workflow of a template row that was compiled before.
+    pub(crate) fn cached(&self, template: i64) -> Option<Arc<Workflow>> {
+        self.compiled.read().get(&template).cloned()
+    }
+
     /// The workflow of a template row, compiled by `load` (source, path, environment) at first use.
     pub fn get(
         &self,
         template: i64,
         load: impl FnOnce() -> Result<(String, String, Option<String>), Error>,
     ) -> Result<Arc<Workflow>, Error> {
-        if let Some(found) = self.compiled.read().get(&template) {
-            return Ok(found.clone());
+        if let Some(found) = self.cached(template) {
+            return Ok(found);
         }
         let (source, path, environment) = load()?;
         let workflow = Arc::new(compile(&source, &path, environment.as_deref())?);

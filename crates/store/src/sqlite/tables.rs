@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::{Sqlite, Writer, none_is, query, rows};
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
-    AuditRow, Found, NewAttempt, NewDeadLetter, Ready, Request, STEP_MAX, Stop, Tables, TaskRow, batches_to, step_id,
+    AuditRow, Found, Head, Letter, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow, batches_to,
+    step_id,
 };
 use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, TemplateSource};
 
@@ -83,12 +84,24 @@ impl Tables for Rows<'_> {
         Ok(statement.query_row([uuid.as_bytes()], |r| rows::task(r).map(Some)).or_else(none_is(None))?)
     }
 
-    fn request(&mut self, task: i64) -> Result<Option<Request>> {
+    fn head(&mut self, task: i64) -> Result<Option<Head>> {
         let found = |r: &rusqlite::Row| {
-            let (context, details): (String, String) = (r.get(0)?, r.get(1)?);
-            Ok(Some((context.into(), details.into())))
+            let (context, details): (String, String) = (r.get(4)?, r.get(5)?);
+            Ok(Some(Head {
+                uuid: Uuid::from_bytes(r.get(0)?),
+                template: r.get(1)?,
+                priority: r.get(2)?,
+                created_at: r.get(3)?,
+                context: context.into(),
+                details: details.into(),
+            }))
         };
-        Ok(self.statement(query!("request_load"))?.query_row([task], found).or_else(none_is(None))?)
+        Ok(self.statement(query!("task_head"))?.query_row([task], found).or_else(none_is(None))?)
+    }
+
+    fn details(&mut self, task: i64) -> Result<Option<Arc<str>>> {
+        let found = |r: &rusqlite::Row| r.get::<_, String>(0).map(|d| Some(d.into()));
+        Ok(self.statement(query!("task_details"))?.query_row([task], found).or_else(none_is(None))?)
     }
 
     fn insert_task(&mut self, new: &NewTask, t: &Task, now: i64) -> Result<i64> {
@@ -305,9 +318,10 @@ impl Tables for Rows<'_> {
         self.run(query!("dead_letter_resolve"), params![task, at, resolution]).map(drop)
     }
 
-    fn dead_letter(&mut self, id: i64) -> Result<Option<(Uuid, TaskState, Option<i64>)>> {
+    fn dead_letter(&mut self, id: i64) -> Result<Option<Letter>> {
         let found = |r: &rusqlite::Row| {
-            Ok(Some((Uuid::from_bytes(r.get(0)?), rows::coded(r, 2, TaskState::from_code)?, r.get(3)?)))
+            let (task, state) = (Uuid::from_bytes(r.get(0)?), rows::coded(r, 2, TaskState::from_code)?);
+            Ok(Some(Letter { task, state, resolved_at: r.get(3)? }))
         };
         Ok(self.statement(query!("dead_letter_load"))?.query_row([id], found).or_else(none_is(None))?)
     }

@@ -1,0 +1,342 @@
+//! One connection, driven by the thread that uses it.
+//!
+//! The protocol runs on a single-threaded runtime that turns only while a call waits, so a round trip wakes no other
+//! thread. The statements of a pipeline are sent together and answered in order.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt};
+use rustc_hash::FxHashMap;
+use tokio::runtime::Runtime;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSqlOwned, ToSql, Type};
+use tokio_postgres::{Client, Row, Statement};
+
+use super::config::{Settings, reasons};
+
+/// Longest time a connection may take to open.
+const CONNECT_WAIT: Duration = Duration::from_secs(6);
+/// Longest time the server gives a statement. A pipeline that takes longer than this and a little has lost its server.
+const STATEMENT_MS: u64 = 60_000;
+const ANSWER_WAIT: Duration = Duration::from_millis(STATEMENT_MS + 5_000);
+/// How long the server keeps the locks of a client that fell silent within a transaction, milliseconds.
+const SILENT_MS: u64 = 1_000;
+
+/// What connections are for; decides how they plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Short statements over arrays, planned once, always by index.
+    Writer,
+    /// Anything people ask.
+    Reader,
+}
+
+impl Role {
+    /// Settings for a session, or, where another client may have the session next, for a transaction.
+    fn settings(self, settings: &Settings) -> String {
+        let set = if settings.pooled { "SET LOCAL" } else { "SET" };
+        let mut all = format!(
+            "{set} search_path TO \"{}\"; {set} statement_timeout = {STATEMENT_MS}; {set} jit = off; \
+             {set} idle_in_transaction_session_timeout = {SILENT_MS}; {set} client_min_messages = warning;",
+            settings.schema
+        );
+        if self == Role::Writer {
+            // The planner knows nothing of the arrays; a plan made for ten rows by index serves a thousand as well,
+            // one that scans or hashes a table does not.
+            for off in ["seqscan", "hashjoin", "mergejoin", "bitmapscan", "material"] {
+                all.push_str(&format!(" {set} enable_{off} = off;"));
+            }
+            all.push_str(&format!(" {set} plan_cache_mode = force_generic_plan;"));
+        }
+        all
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server refused a statement, or the connection broke.
+    Sql(tokio_postgres::Error),
+    /// There is no answer, or no connection to be had.
+    Lost(String),
+    /// A commit was sent and nobody knows what became of it.
+    Unknown(String),
+    /// A row holds what this version cannot read.
+    Foreign(String),
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Trouble {
+        Trouble::Sql(error)
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Sql(error) => f.write_str(&reasons(error)),
+            Trouble::Lost(what) | Trouble::Unknown(what) | Trouble::Foreign(what) => f.write_str(what),
+        }
+    }
+}
+
+impl Trouble {
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Trouble::Sql(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Name of the constraint that a statement broke.
+    pub(super) fn constraint(&self) -> Option<&str> {
+        match self {
+            Trouble::Sql(error) => error.as_db_error()?.constraint(),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Trouble::Sql(error) => {
+                error.is_closed()
+                    || error.as_db_error().is_none()
+                    || self.code().is_some_and(|c| {
+                        // Connection exceptions, shutdowns, sessions ended for their silence.
+                        c.code().starts_with("08") || c.code().starts_with("57P") || c.code() == "25P03"
+                    })
+            }
+            Trouble::Lost(_) | Trouble::Unknown(_) => true,
+            Trouble::Foreign(_) => false,
+        }
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, Trouble>;
+
+/// A value with the type it is sent as.
+pub(super) trait Value: ToSql + Sync + Send {
+    fn sql_type(&self) -> Type;
+    fn as_sql(&self) -> &(dyn ToSql + Sync);
+}
+
+macro_rules! values {
+    ($($rust:ty => $single:ident, $array:ident;)+) => {$(
+        values!(@one $rust, $single);
+        values!(@one Option<$rust>, $single);
+        values!(@one Vec<$rust>, $array);
+        values!(@one Vec<Option<$rust>>, $array);
+    )+};
+    (@one $rust:ty, $sql:ident) => {
+        impl Value for $rust {
+            fn sql_type(&self) -> Type {
+                Type::$sql
+            }
+            fn as_sql(&self) -> &(dyn ToSql + Sync) {
+                self
+            }
+        }
+    };
+}
+
+values! {
+    i64 => INT8, INT8_ARRAY;
+    i32 => INT4, INT4_ARRAY;
+    i16 => INT2, INT2_ARRAY;
+    bool => BOOL, BOOL_ARRAY;
+    String => TEXT, TEXT_ARRAY;
+    uuid::Uuid => UUID, UUID_ARRAY;
+}
+
+/// A statement and its values.
+pub(super) struct Call {
+    sql: &'static str,
+    values: Vec<Box<dyn Value>>,
+}
+
+impl Call {
+    pub(super) fn new(sql: &'static str, values: Vec<Box<dyn Value>>) -> Call {
+        Call { sql, values }
+    }
+}
+
+/// `call!("sql", a, b)`: a [`Call`] with its values in order.
+macro_rules! call {
+    ($sql:expr $(, $value:expr)* $(,)?) => {
+        $crate::postgres::connection::Call::new($sql, vec![$(Box::new($value) as Box<dyn $crate::postgres::connection::Value>),*])
+    };
+}
+pub(super) use call;
+
+/// What a pipeline does about transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bounds {
+    /// Starts one before its first statement.
+    Begin,
+    /// Is within one.
+    Inside,
+    /// Commits after its last statement.
+    Commit,
+    /// Does both.
+    Both,
+    /// Is a transaction of its own.
+    Whole,
+}
+
+/// A connection.
+pub(super) struct Conn {
+    runtime: Runtime,
+    client: Client,
+    statements: FxHashMap<&'static str, Statement>,
+    /// Statements are not kept by name: behind a pooler the next transaction may run elsewhere.
+    pooled: bool,
+    begin: String,
+    /// Process of the server that serves it.
+    pub(super) server_pid: i32,
+}
+
+impl Conn {
+    /// Opens a connection.
+    pub(super) fn open(settings: &Settings, role: Role) -> Result<Conn> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Trouble::Lost(format!("cannot start a connection: {e}")))?;
+        let session = role.settings(settings);
+        let client = runtime.block_on(async {
+            let opened = tokio::time::timeout(CONNECT_WAIT, async {
+                let (client, drive) = settings.connect().await?;
+                tokio::spawn(drive.for_each(|_| async {}));
+                if !settings.pooled {
+                    client.batch_execute(&session).await?;
+                }
+                Ok(client)
+            });
+            opened.await.unwrap_or_else(|_| Err(Trouble::Lost("the server does not answer".into())))
+        })?;
+        let begin = if settings.pooled { format!("BEGIN; {session}") } else { "BEGIN".into() };
+        let mut conn =
+            Conn { runtime, client, statements: FxHashMap::default(), pooled: settings.pooled, begin, server_pid: 0 };
+        conn.server_pid = conn.one("SELECT pg_backend_pid()", Vec::new())?;
+        Ok(conn)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs statements that may hold several commands and give nothing back.
+    pub(super) fn script(&mut self, sql: &str) -> Result<()> {
+        let client = &self.client;
+        self.runtime.block_on(answered(client.batch_execute(sql).map(|r| r.map_err(Trouble::from))))
+    }
+
+    /// Runs statements in one round trip (and one more for those this connection sees first). All rows, or the first
+    /// error; within a transaction that is then good for nothing but a rollback.
+    pub(super) fn pipeline(&mut self, bounds: Bounds, calls: &[Call]) -> Result<Vec<Vec<Row>>> {
+        if !self.pooled {
+            self.prepare(calls)?;
+        }
+        let (client, statements, begin) = (&self.client, &self.statements, &*self.begin);
+        let pooled = self.pooled;
+        let whole = self.pooled && bounds == Bounds::Whole;
+        self.runtime.block_on(answered(async move {
+            let first = async {
+                match matches!(bounds, Bounds::Begin | Bounds::Both) || whole {
+                    true => client.batch_execute(begin).await,
+                    false => Ok(()),
+                }
+            };
+            let all = join_all(calls.iter().map(|call| async move {
+                if pooled {
+                    let values: Vec<(&(dyn ToSql + Sync), Type)> =
+                        call.values.iter().map(|v| (v.as_sql(), v.sql_type())).collect();
+                    client.query_typed(call.sql, &values).await
+                } else {
+                    let values: Vec<&(dyn ToSql + Sync)> = call.values.iter().map(|v| v.as_sql()).collect();
+                    client.query(&statements[call.sql], &values).await
+                }
+            }));
+            let last = async {
+                match matches!(bounds, Bounds::Commit | Bounds::Both) || whole {
+                    true => client.batch_execute("COMMIT").await,
+                    false => Ok(()),
+                }
+            };
+            // Each is polled once in this order before any waits, which sends all of them.
+            let (first, all, last) = futures_util::join!(first, all, last);
+            first?;
+            let rows = all.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
+            last?;
+            Ok(rows)
+        }))
+    }
+
+    /// The rows of one statement, in a transaction of its own.
+    pub(super) fn rows(&mut self, call: Call) -> Result<Vec<Row>> {
+        Ok(self.pipeline(Bounds::Whole, &[call])?.pop().unwrap_or_default())
+    }
+
+    /// The rows of statements that see one moment.
+    pub(super) fn at_one_moment(&mut self, calls: &[Call]) -> Result<Vec<Vec<Row>>> {
+        // The isolation is a property of this transaction, whatever the connection does next.
+        let begin = self.begin.clone();
+        self.begin = begin.replacen("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", 1);
+        let rows = self.pipeline(Bounds::Both, calls);
+        self.begin = begin;
+        rows
+    }
+
+    /// The rows of a statement that is asked once.
+    pub(super) fn query(&mut self, sql: &str, values: &[Box<dyn Value>]) -> Result<Vec<Row>> {
+        let (client, begin, pooled) = (&self.client, &*self.begin, self.pooled);
+        self.runtime.block_on(answered(async move {
+            if pooled {
+                client.batch_execute(begin).await?;
+            }
+            let values: Vec<(&(dyn ToSql + Sync), Type)> = values.iter().map(|v| (v.as_sql(), v.sql_type())).collect();
+            let rows = client.query_typed(sql, &values).await;
+            if pooled {
+                client.batch_execute("COMMIT").await?;
+            }
+            Ok(rows?)
+        }))
+    }
+
+    /// The first column of the first row of one statement.
+    pub(super) fn one<T: FromSqlOwned>(&mut self, sql: &'static str, values: Vec<Box<dyn Value>>) -> Result<T> {
+        let rows = self.rows(Call::new(sql, values))?;
+        let row = rows.first().ok_or_else(|| Trouble::Lost("the server gave no row".into()))?;
+        Ok(row.try_get(0)?)
+    }
+
+    fn prepare(&mut self, calls: &[Call]) -> Result<()> {
+        let mut missing: Vec<&Call> = Vec::new();
+        for call in calls {
+            if !self.statements.contains_key(call.sql) && missing.iter().all(|m| m.sql != call.sql) {
+                missing.push(call);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let client = &self.client;
+        let prepared = self.runtime.block_on(answered(async {
+            let all = join_all(missing.iter().map(|call| async {
+                let types: Vec<Type> = call.values.iter().map(|v| v.sql_type()).collect();
+                client.prepare_typed(call.sql, &types).await
+            }));
+            Ok(all.await.into_iter().collect::<std::result::Result<Vec<_>, _>>()?)
+        }))?;
+        self.statements.extend(missing.iter().map(|c| c.sql).zip(prepared));
+        Ok(())
+    }
+}
+
+async fn answered<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(ANSWER_WAIT, work)
+        .await
+        .unwrap_or_else(|_| Err(Trouble::Lost("the server does not answer any more".into())))
+}

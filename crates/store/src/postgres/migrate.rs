@@ -1,0 +1,63 @@
+//! Tables, created and upgraded in order.
+
+use tasker_wire::{Error, Kind};
+
+use super::config::Settings;
+use super::connection::{Conn, Result, call};
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql"), include_str!("migrations/002_events.sql")];
+
+/// Brings the tables up to date; gives the version they had and the one they have.
+pub(super) fn migrate(conn: &mut Conn, settings: &Settings) -> std::result::Result<(usize, usize), Error> {
+    let trouble = |e| super::trouble(settings, e);
+    let newest = MIGRATIONS.len();
+    let found = version(conn, settings).map_err(trouble)?;
+    if found > newest {
+        let what =
+            format!("{} was written by a newer Tasker (schema {found}, this one knows {newest})", settings.shown);
+        return Err(Error::new(Kind::Conflict, "store_too_new", what).hint("upgrade Tasker, or name another database"));
+    }
+    if found < newest {
+        upgrade(conn, settings).map_err(|e| {
+            // Whatever failed, the connection must not stay in its transaction.
+            let _ = conn.script("ROLLBACK");
+            trouble(e)
+        })?;
+    }
+    Ok((found, newest))
+}
+
+fn version(conn: &mut Conn, settings: &Settings) -> Result<usize> {
+    let schema = settings.schema.clone();
+    let sql = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
+    if !conn.one::<bool>(sql, vec![Box::new(schema)])? {
+        return Ok(0);
+    }
+    Ok(conn.one::<i64>("SELECT coalesce(max(value), 0) FROM meta WHERE key = 'schema'", Vec::new())? as usize)
+}
+
+fn upgrade(conn: &mut Conn, settings: &Settings) -> Result<()> {
+    let schema = &settings.schema;
+    // One process upgrades, the others wait and find it done.
+    conn.script(&format!(
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 60000; SET LOCAL statement_timeout = 0;
+         SELECT pg_advisory_xact_lock(hashtextextended('tasker migrates {schema}', 0));"
+    ))?;
+    let is_there = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)";
+    let rows = conn.pipeline(super::Bounds::Inside, &[call!(is_there, schema.clone())])?;
+    if !rows[0][0].try_get::<_, bool>(0)? {
+        conn.script(&format!("CREATE SCHEMA \"{schema}\""))?;
+    }
+    conn.script(&format!(
+        "SET LOCAL search_path TO \"{schema}\"; CREATE TABLE IF NOT EXISTS meta (key text PRIMARY KEY, value bigint NOT NULL)"
+    ))?;
+    let sql = "SELECT coalesce(max(value), 0) FROM meta WHERE key = 'schema'";
+    let found: i64 = conn.pipeline(super::Bounds::Inside, &[call!(sql)])?[0][0].try_get(0)?;
+    for migration in &MIGRATIONS[(found as usize).min(MIGRATIONS.len())..] {
+        conn.script(migration)?;
+    }
+    conn.script(&format!(
+        "INSERT INTO meta VALUES ('schema', {}) ON CONFLICT (key) DO UPDATE SET value = excluded.value; COMMIT",
+        MIGRATIONS.len()
+    ))
+}

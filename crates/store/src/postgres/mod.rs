@@ -1,0 +1,500 @@
+//! PostgreSQL 13 and later, without any extension.
+//!
+//! One connection commits; reads have connections of their own. Any number of processes share a database: rows are
+//! locked in the order of their numbers, claims skip what others hold.
+
+mod config;
+mod connection;
+mod listen;
+mod migrate;
+mod read;
+mod rows;
+mod tables;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use tasker_core::graph::Workflow;
+use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use uuid::Uuid;
+
+use crate::commit::commit;
+use crate::sync::Mutex;
+use crate::tables::{STEP_MAX, split, step_id, version_key};
+use crate::workflows::Workflows;
+use crate::{
+    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
+    TemplateRecord, WorkerRecord,
+};
+use config::Settings;
+use connection::{Bounds, Call, Conn, Role, Trouble, call};
+use listen::Listener;
+
+macro_rules! query {
+    ($name:literal) => {
+        include_str!(concat!("queries/", $name, ".sql"))
+    };
+}
+pub(crate) use query;
+
+/// Reading connections kept open when idle.
+const READERS_MAX: usize = 4;
+/// Times a batch is tried that lost a race to another process.
+const RACES_MAX: u32 = 8;
+/// How long the outcome of a commit is looked for whose connection broke.
+const OUTCOME_WAIT: Duration = Duration::from_secs(30);
+/// How often the high-water mark of time is stored, milliseconds.
+const HIGH_WATER_EVERY_MS: i64 = 1_000;
+/// Tasks whose template is remembered; when there are more, all are forgotten.
+const KNOWN_MAX: usize = 200_000;
+
+/// A store in a PostgreSQL database.
+pub struct Postgres {
+    settings: Arc<Settings>,
+    durability: String,
+    workflows: Workflows,
+    // The only connection that writes; commits take turns on it.
+    writer: Mutex<Writer>,
+    // Idle readers; one is taken out for each read, so that reads never wait for each other.
+    readers: Mutex<Vec<Conn>>,
+    // Template of live tasks, by which a report's rows are foreseen; touched a few times a step.
+    known: Mutex<FxHashMap<i64, i64>>,
+    listener: Listener,
+}
+
+struct Writer {
+    conn: Option<Conn>,
+    /// High-water mark of time as this process stored it last, Unix milliseconds.
+    high_water: i64,
+}
+
+fn no_template(template: i64) -> Error {
+    Error::new(Kind::NotFound, "template_not_found", format!("there is no template row {template}"))
+}
+
+impl Postgres {
+    /// Opens the store of a URL: `postgres://user:password@host:port/database`, with libpq's parameters and
+    ///
+    /// - `schema=NAME`: schema of the tables, `tasker` by default;
+    /// - `pooler=transaction`: connections go through a pooler that lends a server connection for one transaction;
+    /// - `sslmode=disable|prefer|require|verify-full`, `sslrootcert=FILE`.
+    ///
+    /// Creates or upgrades its tables where that is needed and allowed.
+    pub fn open(url: &str) -> Result<Postgres, Error> {
+        let settings = Arc::new(Settings::read(url)?);
+        let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
+        migrate::migrate(&mut conn, &settings)?;
+        let about = |conn: &mut Conn| -> connection::Result<(i64, String)> {
+            let high_water = conn.rows(call!(query!("high_water_load")))?.first().map_or(Ok(0), |r| r.try_get(0))?;
+            let version: String = conn.one("SELECT current_setting('server_version')", Vec::new())?;
+            let sync: String = conn.one("SELECT current_setting('synchronous_commit')", Vec::new())?;
+            let fsync: String = conn.one("SELECT current_setting('fsync')", Vec::new())?;
+            let word = if sync == "off" || fsync == "off" { " (not durable)" } else { "" };
+            Ok((high_water, format!("postgresql {version}, synchronous_commit={sync}, fsync={fsync}{word}")))
+        };
+        let (high_water, durability) = about(&mut conn).map_err(|e| trouble(&settings, e))?;
+        let listener = Listener::start(settings.clone())
+            .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+        Ok(Postgres {
+            settings,
+            durability,
+            workflows: Workflows::default(),
+            writer: Mutex::new(Writer { conn: None, high_water }),
+            readers: Mutex::new(vec![conn]),
+            known: Mutex::default(),
+            listener,
+        })
+    }
+
+    /// Creates or upgrades the tables of a URL; gives the version they had and the one they have.
+    pub fn migrate(url: &str) -> Result<(usize, usize), Error> {
+        let settings = Settings::read(url)?;
+        let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
+        migrate::migrate(&mut conn, &settings)
+    }
+
+    fn trouble(&self, error: Trouble) -> Error {
+        trouble(&self.settings, error)
+    }
+
+    /// The workflow of a task, if it can be had without asking the server.
+    fn workflow_of(&self, task: i64) -> Option<Arc<Workflow>> {
+        let template = *self.known.lock().get(&task)?;
+        self.workflows.cached(template)
+    }
+
+    fn know(&self, task: i64, template: i64) {
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(task, template);
+    }
+
+    fn forget(&self, task: i64) {
+        self.known.lock().remove(&task);
+    }
+
+    fn read<T>(&self, mut read: impl FnMut(&mut Conn) -> connection::Result<T>) -> Result<T, Error> {
+        let idle = self.readers.lock().pop();
+        let is_fresh = idle.is_none();
+        let open = || Conn::open(&self.settings, Role::Reader);
+        let mut conn = match idle.filter(|c| !c.is_closed()) {
+            Some(conn) => conn,
+            None => open().map_err(|e| self.trouble(e))?,
+        };
+        let mut result = read(&mut conn);
+        // An idle connection may have died of a restarted server; a new one tells.
+        if !is_fresh && result.as_ref().is_err_and(Trouble::is_lost) {
+            self.readers.lock().clear();
+            conn = open().map_err(|e| self.trouble(e))?;
+            result = read(&mut conn);
+        }
+        if !result.as_ref().is_err_and(Trouble::is_lost) {
+            let mut readers = self.readers.lock();
+            if readers.len() < READERS_MAX {
+                readers.push(conn);
+            }
+        }
+        result.map_err(|e| self.trouble(e))
+    }
+
+    fn rows<T>(&self, call: impl Fn() -> Call, row: impl Fn(&Row) -> connection::Result<T>) -> Result<Vec<T>, Error> {
+        self.read(|conn| conn.rows(call())?.iter().map(&row).collect())
+    }
+
+    fn attempt(&self, writer: &mut Writer, batch: &Batch) -> Result<Committed, Trouble> {
+        let mut races = 0;
+        loop {
+            let conn = match &mut writer.conn {
+                Some(conn) if !conn.is_closed() => conn,
+                slot => slot.insert(Conn::open(&self.settings, Role::Writer)?),
+            };
+            let server_pid = conn.server_pid;
+            let marks = !batch.ops.is_empty() && batch.now - writer.high_water >= HIGH_WATER_EVERY_MS;
+            let mut sent = None;
+            let done = tables::prepare(self, conn, batch).and_then(|(out, rows)| {
+                sent = Some((rows.xid.clone(), out));
+                rows.commit(marks.then_some(batch.now))
+            });
+            let trouble = match done {
+                Ok(()) => {
+                    if marks {
+                        writer.high_water = batch.now;
+                    }
+                    let out = sent.map(|(_, out)| out).unwrap_or_default();
+                    if out.is_news() {
+                        self.listener.ring();
+                    }
+                    return Ok(out);
+                }
+                Err(trouble) => trouble,
+            };
+            if trouble.is_lost() {
+                writer.conn = None;
+                // The commit may have reached the server although its answer did not reach us.
+                return match sent {
+                    Some((Some(xid), out)) if self.was_committed(&xid, server_pid)? => Ok(out),
+                    _ => Err(trouble),
+                };
+            }
+            if writer.conn.as_mut().is_some_and(|conn| conn.script("ROLLBACK").is_err()) {
+                writer.conn = None;
+            }
+            races += 1;
+            if !is_race(&trouble) || races >= RACES_MAX {
+                return Err(trouble);
+            }
+        }
+    }
+
+    /// Whether a transaction was committed whose connection broke. Asks until the server knows.
+    fn was_committed(&self, xid: &str, server_pid: i32) -> Result<bool, Trouble> {
+        let deadline = Instant::now() + OUTCOME_WAIT;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            let asked = Conn::open(&self.settings, Role::Reader).and_then(|mut conn| {
+                let status: Option<String> = conn.one(query!("xact_status"), vec![Box::new(xid.to_string())])?;
+                if status.as_deref() == Some("in progress") {
+                    // Its server process still waits for us; it must let go of its locks.
+                    conn.rows(call!(query!("terminate"), server_pid))?;
+                }
+                Ok(status)
+            });
+            match asked {
+                Ok(Some(status)) if status == "committed" => return Ok(true),
+                Ok(Some(status)) if status == "aborted" => return Ok(false),
+                // A number from the future: the server has lost the transaction with a failover.
+                Err(trouble) if trouble.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(false),
+                _ if Instant::now() >= deadline => {
+                    return Err(Trouble::Unknown(format!(
+                        "the connection broke during a commit, and its outcome cannot be found out (transaction {xid})"
+                    )));
+                }
+                _ => {}
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+}
+
+impl Committed {
+    /// Whether other processes may want to look.
+    fn is_news(&self) -> bool {
+        self.left_ready
+            || !self.rested.is_empty()
+            || !self.cut_short.is_empty()
+            || self.published.iter().any(|event| event.queue.is_some())
+    }
+}
+
+/// Whether the batch lost a race to another process and will win it when tried again.
+fn is_race(trouble: &Trouble) -> bool {
+    // Another process has just stored the same idempotency key.
+    if trouble.constraint() == Some("idempotency_pkey") {
+        return true;
+    }
+    match trouble.code() {
+        Some(code) if [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code) => true,
+        // A statement prepared before the tables were upgraded, or on another server connection.
+        Some(code) => [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME].contains(code),
+        None => false,
+    }
+}
+
+/// Whether the database as a whole is in trouble, rather than the statement at hand.
+fn is_environment(trouble: &Trouble) -> bool {
+    trouble.is_lost()
+        || is_race(trouble)
+        || trouble.code().is_some_and(|code| {
+            // Insufficient resources, operator intervention, system errors, authorisation; a standby.
+            ["53", "57", "58", "28", "3D", "F0", "XX"].iter().any(|class| code.code().starts_with(class))
+                || [
+                    SqlState::LOCK_NOT_AVAILABLE,
+                    SqlState::READ_ONLY_SQL_TRANSACTION,
+                    SqlState::INSUFFICIENT_PRIVILEGE,
+                    SqlState::UNDEFINED_TABLE,
+                ]
+                .contains(code)
+        })
+}
+
+fn trouble(settings: &Settings, trouble: Trouble) -> Error {
+    let at = &settings.shown;
+    let say = |code, what: String, hint: &str| Error::new(Kind::Unavailable, code, what).hint(hint);
+    let class = trouble.code().map(|c| c.code().to_string()).unwrap_or_default();
+    match (&trouble, class.as_str()) {
+        (Trouble::Unknown(_), _) => say(
+            "commit_unknown",
+            format!("{at}: {trouble}"),
+            "look whether it was done before doing it again, or repeat it with an idempotency key",
+        ),
+        (Trouble::Foreign(_), _) => {
+            Error::new(Kind::Bug, "store_error", format!("the store at {at} holds a foreign row: {trouble}"))
+                .hint("was it written by a newer Tasker? otherwise please report it with this message")
+        }
+        (_, "53100") => say(
+            "store_full",
+            format!("the disk of the server at {at} is full; nothing acknowledged was lost"),
+            "free some space; Tasker goes on by itself",
+        ),
+        (_, "53300") => say(
+            "store_busy",
+            format!("the server at {at} takes no more connections"),
+            "raise max_connections, or use a pooler with `pooler=transaction`",
+        ),
+        (_, "57014" | "55P03") => say(
+            "store_busy",
+            format!("a statement at {at} took too long and was stopped"),
+            "see what holds it up (`pg_stat_activity`, `pg_locks`)",
+        ),
+        (_, "25006") => say(
+            "store_read_only",
+            format!("{at} cannot be written; it is a standby, or read-only"),
+            "name the primary: list the hosts and add target_session_attrs=read-write",
+        ),
+        (_, "42501") => say(
+            "store_denied",
+            format!("{at}: {trouble}"),
+            "grant the role what docs/guide/operations.md lists, or run `tasker migrate` as the owner",
+        ),
+        (_, "3D000") => say("store_cannot_open", format!("{at}: {trouble}"), "create the database with `createdb`"),
+        (_, "42P01") => say("store_cannot_open", format!("{at}: {trouble}"), "run `tasker migrate`"),
+        (_, code) if code.starts_with("28") => {
+            say("store_denied", format!("{at}: {trouble}"), "check user and password of the URL")
+        }
+        _ if is_environment(&trouble) => say(
+            "store_unreachable",
+            format!("the PostgreSQL server at {at} cannot be reached: {trouble}"),
+            "check that it runs and that the URL is right; Tasker tries again by itself",
+        ),
+        _ => Error::new(Kind::Bug, "store_error", format!("the store at {at} refused a statement: {trouble}"))
+            .hint("this is a fault of Tasker's; please report it with this message"),
+    }
+}
+
+impl Store for Postgres {
+    fn url(&self) -> &str {
+        &self.settings.shown
+    }
+
+    fn durability(&self) -> String {
+        self.durability.clone()
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
+        let mut writer = self.writer.lock();
+        commit(batch, |batch| self.attempt(&mut writer, batch), is_environment, |e| self.trouble(e))
+    }
+
+    fn version(&self) -> Result<u64, Error> {
+        Ok(self.listener.version())
+    }
+
+    fn watch(&self, told: Arc<dyn Fn() + Send + Sync>) {
+        self.listener.tell(told);
+    }
+
+    fn clock_offset(&self) -> i64 {
+        self.listener.clock_offset()
+    }
+
+    fn next_wake(&self) -> Result<Option<i64>, Error> {
+        self.read(|conn| conn.one(query!("next_wake"), Vec::new()))
+    }
+
+    fn high_water(&self) -> Result<i64, Error> {
+        Ok(self.writer.lock().high_water)
+    }
+
+    fn workflow(&self, template: i64) -> Result<Arc<Workflow>, Error> {
+        if let Some(workflow) = self.workflows.cached(template) {
+            return Ok(workflow);
+        }
+        let source = |r: &Row| Ok((r.try_get(0)?, r.try_get(1)?, r.try_get(2)?));
+        let found = self.rows(|| call!(query!("template_source"), template), source)?.pop();
+        self.workflows.get(template, || found.ok_or_else(|| no_template(template)))
+    }
+
+    fn find_template(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<TemplateRecord>, Error> {
+        let text = tables::text;
+        let call = || call!(query!("template_versions"), text(namespace), text(name), version.map(text));
+        let mut rows = self.rows(call, rows::template_record)?;
+        // `max_by_key` takes the last of equals, and the rows come newest first.
+        rows.reverse();
+        Ok(rows.into_iter().max_by_key(|r| version_key(&r.version)))
+    }
+
+    fn templates(&self) -> Result<Vec<TemplateRecord>, Error> {
+        let mut rows = self.rows(|| call!(query!("template_records")), rows::template_record)?;
+        rows.dedup_by(|b, a| (&a.namespace, &a.name, &a.version) == (&b.namespace, &b.name, &b.version));
+        Ok(rows)
+    }
+
+    fn task(&self, uuid: Uuid) -> Result<Option<TaskRecord>, Error> {
+        self.read(|conn| read::task(conn, uuid))
+    }
+
+    fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<TaskRecord>, u64), Error> {
+        self.read(|conn| read::tasks(conn, filter))
+    }
+
+    fn steps(&self, task: i64) -> Result<Vec<StepRecord>, Error> {
+        self.rows(|| of_task(query!("step_records"), task), rows::step_record)
+    }
+
+    fn attempts(&self, task: i64) -> Result<Vec<AttemptRecord>, Error> {
+        self.rows(|| of_task(query!("attempt_records"), task), rows::attempt_record)
+    }
+
+    fn history(&self, task: i64) -> Result<(Vec<StepRecord>, Vec<AttemptRecord>), Error> {
+        self.read(|conn| {
+            let calls = [of_task(query!("step_records"), task), of_task(query!("attempt_records"), task)];
+            let mut both = conn.at_one_moment(&calls)?.into_iter();
+            let (steps, attempts) = (both.next().unwrap_or_default(), both.next().unwrap_or_default());
+            Ok((
+                steps.iter().map(rows::step_record).collect::<connection::Result<_>>()?,
+                attempts.iter().map(rows::attempt_record).collect::<connection::Result<_>>()?,
+            ))
+        })
+    }
+
+    fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error> {
+        let ids: Vec<i64> = steps.iter().map(|no| step_id(task, *no)).collect();
+        let found = self.rows(|| call!(query!("step_results"), ids.clone()), |r| Ok((r.try_get(0)?, r.try_get(1)?)))?;
+        let found: FxHashMap<i64, Option<String>> = found.into_iter().collect();
+        Ok(ids.iter().map(|id| found.get(id).cloned().flatten()).collect())
+    }
+
+    fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
+        let ids: Vec<i64> = held.iter().map(|(task, no, _)| step_id(*task, *no)).collect();
+        let row = |r: &Row| Ok((split(r.try_get(0)?), r.try_get::<_, i32>(1)? as u32));
+        let still = self.rows(|| call!(query!("steps_held"), ids.clone()), row)?;
+        let is_held = |(task, no, fence): &&(i64, u16, u32)| !still.contains(&((*task, *no), *fence));
+        Ok(held.iter().filter(is_held).copied().collect())
+    }
+
+    fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        let call = || call!(query!("inputs_load"), step_id(task, no));
+        Ok(self.rows(call, |r| Ok(r.try_get(0)?))?.pop())
+    }
+
+    fn checkpoint(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        let call = || call!(query!("checkpoint_load"), step_id(task, no));
+        Ok(self.rows(call, |r| Ok(r.try_get(0)?))?.pop())
+    }
+
+    fn audit(&self, task: i64) -> Result<Vec<AuditRecord>, Error> {
+        self.rows(|| call!(query!("audit_records"), task), rows::audit_record)
+    }
+
+    fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error> {
+        self.read(|conn| read::task_uuids(conn, filter))
+    }
+
+    fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
+        let records = self.read(|conn| read::dead_letters(conn, filter))?;
+        records
+            .into_iter()
+            .map(|(template, step, mut record)| {
+                let workflow = self.workflow(template)?;
+                record.step = step.and_then(|s| workflow.template.steps.get(s)).map(|s| s.name.clone());
+                Ok(record)
+            })
+            .collect()
+    }
+
+    fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, Error> {
+        self.read(|conn| read::events(conn, filter))
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.rows(|| call!(query!("worker_records")), rows::worker_record)
+    }
+
+    fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
+        let (findings, tasks, steps, rejected) = self.read(|conn| read::doctor(conn, now))?;
+        Ok(DoctorReport {
+            healthy: findings.iter().all(|f| f.violations == 0),
+            url: self.settings.shown.clone(),
+            durability: self.durability(),
+            tasks,
+            steps,
+            rejected,
+            findings,
+        })
+    }
+}
+
+fn of_task(sql: &'static str, task: i64) -> Call {
+    call!(sql, step_id(task, 0), step_id(task, STEP_MAX))
+}

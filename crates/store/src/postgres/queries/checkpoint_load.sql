@@ -1,0 +1,1 @@
+SELECT checkpoint FROM checkpoints WHERE step = $1

@@ -1,0 +1,1 @@
+SELECT task FROM dead_letters WHERE id = ANY ($1)

@@ -1,0 +1,1 @@
+SELECT value FROM meta WHERE key = 'high_water'

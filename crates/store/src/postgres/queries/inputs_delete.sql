@@ -1,0 +1,1 @@
+DELETE FROM inputs WHERE step = ANY ($1)

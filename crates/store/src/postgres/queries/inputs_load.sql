@@ -1,0 +1,1 @@
+SELECT inputs FROM inputs WHERE step = $1

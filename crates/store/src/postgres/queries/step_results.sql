@@ -1,0 +1,1 @@
+SELECT id, result FROM steps WHERE id = ANY ($1)

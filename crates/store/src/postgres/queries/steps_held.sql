@@ -1,0 +1,1 @@
+SELECT id, fence FROM steps WHERE id = ANY ($1) AND state = 2

@@ -1,0 +1,1 @@
+SELECT task, details FROM requests WHERE task = ANY ($1)

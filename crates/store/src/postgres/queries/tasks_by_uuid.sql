@@ -1,0 +1,1 @@
+SELECT uuid, id FROM tasks WHERE uuid = ANY ($1)

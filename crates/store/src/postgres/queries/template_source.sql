@@ -1,0 +1,1 @@
+SELECT source, path, environment FROM templates WHERE id = $1

@@ -1,0 +1,1 @@
+UPDATE workers SET gone = true WHERE id = $1

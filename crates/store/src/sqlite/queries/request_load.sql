@@ -1,1 +1,0 @@
-SELECT context, details FROM requests WHERE task = ?1

@@ -1,0 +1,1 @@
+SELECT details FROM requests WHERE task = ?1
