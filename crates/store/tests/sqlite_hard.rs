@@ -7,20 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+mod common;
+
+use common::{NOW, commit, creation, healthy, register, total, worker};
 use rusqlite::Connection;
-use tasker_core::graph::Workflow;
-use tasker_core::id;
 use tasker_store::sqlite::Sqlite;
 use tasker_store::{Batch, ClaimRequest, Committed, Done, NewTask, NewWorker, Op, Store, TemplateSource, compile};
 use tasker_wire::{Error, Kind, Report, TaskFilter};
 use uuid::Uuid;
-
-const NOW: i64 = 1_800_000_000_000;
-const CHAIN: &str = "
-name: chain
-namespace_name: test
-steps: [{name: a, handler: h}, {name: b, handler: h, depends_on: [a]}]
-";
 
 fn url(folder: &Path) -> String {
     format!("sqlite://{}", folder.join("tasker.db").display())
@@ -28,68 +22,6 @@ fn url(folder: &Path) -> String {
 
 fn open(folder: &Path) -> Sqlite {
     Sqlite::open(&url(folder)).unwrap()
-}
-
-fn commit(store: &Sqlite, ops: &[Op], claims: &[ClaimRequest]) -> Result<Committed, Error> {
-    store.commit(&Batch { ops, claims, now: NOW, jitter_seed: None, max_crashes: 3, knows: &|_| false })
-}
-
-fn register(store: &Sqlite) -> (i64, Arc<Workflow>) {
-    let workflow = compile(CHAIN, "test.yaml", None).unwrap();
-    let t = &workflow.template;
-    let op = Op::AddTemplate(TemplateSource {
-        path: "test.yaml".into(),
-        source: CHAIN.into(),
-        environment: None,
-        identity: (t.namespace.clone(), t.name.clone(), t.version.clone()),
-    });
-    match commit(store, &[op], &[]).unwrap().results.pop() {
-        Some(Ok(Done::Template(id))) => (id, Arc::new(workflow)),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn creation((template, workflow): &(i64, Arc<Workflow>), context: &str) -> (Uuid, Op) {
-    let uuid = id::task_uuid(Uuid::now_v7());
-    let new = NewTask {
-        uuid,
-        template: *template,
-        workflow: workflow.clone(),
-        context: context.into(),
-        details: "{}".into(),
-        priority: 0,
-        start_at: None,
-        idempotency: None,
-    };
-    (uuid, Op::Create(Box::new(new)))
-}
-
-fn worker(store: &Sqlite, slots: usize) -> ClaimRequest {
-    let new = NewWorker {
-        name: "w".into(),
-        language: "rust".into(),
-        sdk_version: "1".into(),
-        queues: vec!["test".into()],
-        handlers: Vec::new(),
-        slots: slots as u32,
-        pid: 1,
-        lease_ms: 60_000,
-    };
-    match commit(store, &[Op::AddWorker(Box::new(new))], &[]).unwrap().results.pop() {
-        Some(Ok(Done::Worker(worker))) => {
-            ClaimRequest { worker, queues: Arc::new(["test".to_string()]), slots, lease_ms: 60_000 }
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn healthy(store: &Sqlite) {
-    let report = store.doctor(NOW).unwrap();
-    assert!(report.healthy, "{report:?}");
-}
-
-fn total(store: &Sqlite) -> u64 {
-    store.tasks(&TaskFilter { limit: Some(1), ..TaskFilter::default() }).unwrap().1
 }
 
 // --- statements ------------------------------------------------------------------------------------------------------

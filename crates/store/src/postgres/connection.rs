@@ -208,7 +208,8 @@ impl Conn {
         let client = runtime.block_on(async {
             let opened = tokio::time::timeout(CONNECT_WAIT, async {
                 let (client, drive) = settings.connect().await?;
-                tokio::spawn(drive.for_each(|_| async {}));
+                // Ends with its first error, which is the end of the connection.
+                tokio::spawn(drive.take_while(|said| std::future::ready(said.is_ok())).for_each(|_| async {}));
                 if !settings.pooled {
                     client.batch_execute(&session).await?;
                 }

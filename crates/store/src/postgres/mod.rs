@@ -46,6 +46,8 @@ const READERS_MAX: usize = 4;
 const RACES_MAX: u32 = 8;
 /// How long the outcome of a commit is looked for whose connection broke.
 const OUTCOME_WAIT: Duration = Duration::from_secs(30);
+/// How long the server may still be at work on a commit that arrived.
+const STILL_AT_WORK: Duration = Duration::from_millis(300);
 /// How often the high-water mark of time is stored, milliseconds.
 const HIGH_WATER_EVERY_MS: i64 = 1_000;
 /// Tasks whose template is remembered; when there are more, all are forgotten.
@@ -213,13 +215,13 @@ impl Postgres {
 
     /// Whether a transaction was committed whose connection broke. Asks until the server knows.
     fn was_committed(&self, xid: &str, server_pid: i32) -> Result<bool, Trouble> {
-        let deadline = Instant::now() + OUTCOME_WAIT;
+        let asked_at = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
             let asked = Conn::open(&self.settings, Role::Reader).and_then(|mut conn| {
                 let status: Option<String> = conn.one(query!("xact_status"), vec![Box::new(xid.to_string())])?;
-                if status.as_deref() == Some("in progress") {
-                    // Its server process still waits for us; it must let go of its locks.
+                if status.as_deref() == Some("in progress") && asked_at.elapsed() >= STILL_AT_WORK {
+                    // Its server process waits for a client that is gone; it must let go of its locks.
                     conn.rows(call!(query!("terminate"), server_pid))?;
                 }
                 Ok(status)
@@ -229,7 +231,7 @@ impl Postgres {
                 Ok(Some(status)) if status == "aborted" => return Ok(false),
                 // A number from the future: the server has lost the transaction with a failover.
                 Err(trouble) if trouble.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(false),
-                _ if Instant::now() >= deadline => {
+                _ if asked_at.elapsed() >= OUTCOME_WAIT => {
                     return Err(Trouble::Unknown(format!(
                         "the connection broke during a commit, and its outcome cannot be found out (transaction {xid})"
                     )));

@@ -90,6 +90,7 @@ struct Scope {
     tasks: BTreeSet<i64>,
     steps: BTreeSet<i64>,
     details: Vec<i64>,
+    heads: Vec<i64>,
     creations: i64,
     keys: Vec<String>,
     /// Reports whose steps have followers.
@@ -209,6 +210,9 @@ impl<'a> Rows<'a> {
         if !scope.details.is_empty() {
             reads.push(Read::Details, call!(query!("task_details"), scope.details));
         }
+        if !scope.heads.is_empty() {
+            reads.push(Read::Heads, call!(query!("task_heads"), scope.heads));
+        }
         if scope.creations > 0 {
             reads.push(Read::NewIds, call!(query!("task_ids"), scope.creations));
         }
@@ -317,7 +321,12 @@ impl<'a> Rows<'a> {
             return;
         }
         let children = &graph.children[usize::from(no)];
-        scope.continuations += usize::from(!children.is_empty());
+        if !children.is_empty() && !self.batch.claims.is_empty() {
+            scope.continuations += 1;
+            if !(self.batch.knows)(task) {
+                scope.heads.push(task);
+            }
+        }
         scope.steps.extend(children.iter().map(|child| step_id(task, *child)));
         if !workflow.template.steps[usize::from(no)].publishes_events.is_empty() {
             scope.details.push(task);
@@ -444,6 +453,11 @@ impl<'a> Rows<'a> {
             Read::Details => {
                 for row in &found {
                     self.details.insert(row.try_get(0)?, row.try_get::<_, String>(1)?.into());
+                }
+            }
+            Read::Heads => {
+                for row in &found {
+                    self.heads.insert(row.try_get(6)?, rows::head(row)?);
                 }
             }
             Read::NewIds => {
@@ -811,6 +825,7 @@ enum Read {
     Locked,
     Whole(i64),
     Details,
+    Heads,
     NewIds,
     Keys,
     Uuids,
@@ -876,10 +891,10 @@ impl Tables for Rows<'_> {
     }
 
     fn head(&mut self, task: i64) -> Result<Option<Head>> {
-        if !self.heads.contains_key(&task)
-            && let Some(row) = self.ask(call!(query!("task_head"), task))?.first()
-        {
-            self.heads.insert(task, rows::head(row)?);
+        if !self.heads.contains_key(&task) {
+            let mut reads = Reads::default();
+            reads.push(Read::Heads, call!(query!("task_heads"), vec![task]));
+            self.read(Bounds::Inside, reads)?;
         }
         Ok(self.heads.get(&task).cloned())
     }

@@ -1,2 +1,0 @@
-SELECT t.uuid, t.template, t.priority, t.created_at, r.context, r.details
-FROM tasks t JOIN requests r ON r.task = t.id WHERE t.id = $1
