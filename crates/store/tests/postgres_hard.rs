@@ -74,9 +74,9 @@ impl Proxy {
                     let mut bytes = [0; 65_536];
                     while let Ok(count @ 1..) = from.read(&mut bytes) {
                         says.store(1, Ordering::SeqCst);
-                        if to.write_all(&bytes[..count]).is_err() {
-                            break;
-                        }
+                        // What a client that was cut off does not take is read all the same: the server must not
+                        // notice before it has done its work.
+                        let _ = to.write_all(&bytes[..count]);
                     }
                     let _ = to.shutdown(Shutdown::Both);
                 });

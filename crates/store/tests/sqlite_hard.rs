@@ -12,7 +12,7 @@ mod common;
 use common::{NOW, commit, creation, healthy, register, total, worker};
 use rusqlite::Connection;
 use tasker_store::sqlite::Sqlite;
-use tasker_store::{Batch, ClaimRequest, Committed, Done, NewTask, NewWorker, Op, Store, TemplateSource, compile};
+use tasker_store::{Op, Store};
 use tasker_wire::{Error, Kind, Report, TaskFilter};
 use uuid::Uuid;
 
@@ -237,7 +237,7 @@ fn child_that_may_not_write() {
     let Ok(folder) = std::env::var(READ_ONLY) else { return };
     let folder = PathBuf::from(folder);
     let outcome = Sqlite::open(&url(&folder)).and_then(|store| {
-        let worker = NewWorker {
+        let worker = tasker_store::NewWorker {
             name: "w".into(),
             language: "rust".into(),
             sdk_version: "1".into(),
@@ -417,7 +417,7 @@ fn what_was_acknowledged_survives_sigkill() {
 const FULL: &str = "TASKER_TEST_FULL";
 
 /// Commits until the store refuses; the acknowledged tasks and the error.
-fn fill(store: &Sqlite, template: &(i64, Arc<Workflow>)) -> (Vec<Uuid>, Error) {
+fn fill(store: &Sqlite, template: &(i64, Arc<tasker_core::graph::Workflow>)) -> (Vec<Uuid>, Error) {
     let filler = format!("{{\"x\":\"{}\"}}", "y".repeat(20_000));
     let mut acknowledged = Vec::new();
     for _ in 0..10_000 {
