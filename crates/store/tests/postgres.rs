@@ -1,4 +1,4 @@
-//! The conformance suite on PostgreSQL: one test a scenario, each in a schema of its own.
+//! The conformance suite on PostgreSQL: one test a scenario and transport, each in a schema of its own.
 //!
 //! `TASKER_TEST_POSTGRES` names the server; `scripts/with-postgres` starts one for the command that follows it.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -8,21 +8,30 @@ use std::sync::Arc;
 use tasker_store::conformance::{self, SCENARIOS};
 use tasker_store::postgres::Postgres;
 
-fn url(schema: &str) -> String {
+fn run(name: &str, transport: &str) {
     let server = std::env::var("TASKER_TEST_POSTGRES")
         .expect("a PostgreSQL server: run the tests by `scripts/with-postgres cargo test …` or `make test`");
-    let joint = if server.contains('?') { '&' } else { '?' };
-    format!("{server}{joint}schema={schema}")
+    let schema = format!("{}{:x}_{}", &transport[..1], std::process::id(), &name[..name.len().min(40)]);
+    let url = format!("{server}?schema={schema}&queue={transport}");
+    conformance::run(name, Arc::new(Postgres::open(&url).unwrap()));
 }
 
-fn in_a_schema(name: &str) {
-    let schema = format!("s{:x}_{}", std::process::id(), &name[..name.len().min(40)]);
-    conformance::run(name, Arc::new(Postgres::open(&url(&schema)).unwrap()));
-}
+/// What needs an order that PGMQ's queues do not have: they are first in, first out.
+const BY_PRIORITY: &[&str] = &["claims_follow_priority_then_age"];
 
 macro_rules! scenarios {
     ($($name:ident),+ $(,)?) => {
-        $(#[test] fn $name() { in_a_schema(stringify!($name)); })+
+        mod ready {
+            $(#[test] fn $name() { super::run(stringify!($name), "ready"); })+
+        }
+
+        mod pgmq {
+            $(#[test] fn $name() {
+                if !super::BY_PRIORITY.contains(&stringify!($name)) {
+                    super::run(stringify!($name), "pgmq");
+                }
+            })+
+        }
 
         #[test]
         fn every_scenario_has_its_test() {

@@ -185,16 +185,13 @@ fn a_commit_takes_two_round_trips() {
 
 #[test]
 fn a_server_that_ends_sessions_is_come_back_to() {
-    let store = open("sessions");
+    // Named, so that no other test loses its sessions.
+    let store = Postgres::open(&format!("{}&application_name=sessions", url("sessions"))).unwrap();
     let template = register(&store);
     commit(&store, &[creation(&template, "{}").1], &[]).unwrap();
     let mut psql = psql("sessions");
-    psql.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE application_name = 'tasker' AND pid <> pg_backend_pid() AND query LIKE $1",
-        &[&"%"],
-    )
-    .unwrap();
+    psql.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sessions'", &[])
+        .unwrap();
     assert_eq!(total(&store), 1, "a read opens another connection");
     let (_, op) = creation(&template, "{}");
     // The batch in whose way the end of the session comes may fail as a whole; it can be sent again as it is.
@@ -483,13 +480,16 @@ fn processes_that_start_together_migrate_once() {
 #[test]
 fn a_worker_needs_few_rights() {
     let name = "rights";
-    drop(open(name));
+    // The owner makes the tables, and the queues of new namespaces.
+    register(&open(name));
     let mut psql = psql(name);
     let (role, schema) = (format!("worker_{:x}", std::process::id()), format!("h{:x}_{name}", std::process::id()));
     psql.batch_execute(&format!(
         "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {role};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
-         GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};"
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role};
+         GRANT USAGE ON SCHEMA pgmq TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pgmq TO {role};"
     ))
     .unwrap();
     let store = Postgres::open(&url(name).replace("tasker@", &format!("{role}@"))).unwrap();
@@ -515,6 +515,82 @@ fn trouble_says_what_to_do() {
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         assert!(error.hint.is_some());
     }
+}
+
+// --- PGMQ ------------------------------------------------------------------------------------------------------------
+
+fn open_pgmq(name: &str) -> Postgres {
+    Postgres::open(&format!("{}&queue=pgmq", url(name))).unwrap()
+}
+
+/// PGMQ's name of a queue.
+fn queue(psql: &mut postgres::Client, name: &str) -> String {
+    psql.query_one("SELECT pgmq FROM queues WHERE name = $1", &[&name]).unwrap().get(0)
+}
+
+#[test]
+fn a_pgmq_client_sees_the_steps() {
+    let store = open_pgmq("client");
+    let template = register(&store);
+    commit(&store, &(0..3).map(|_| creation(&template, "{}").1).collect::<Vec<_>>(), &[]).unwrap();
+    let mut psql = psql("client");
+    let steps = queue(&mut psql, "test");
+    let length = |psql: &mut postgres::Client| -> i64 {
+        psql.query_one("SELECT queue_length FROM pgmq.metrics($1)", &[&steps]).unwrap().get(0)
+    };
+    assert_eq!(length(&mut psql), 3);
+    let w = worker(&store, 2);
+    let done = commit(&store, &[], std::slice::from_ref(&w)).unwrap();
+    assert_eq!((done.claimed[0].len(), length(&mut psql)), (2, 1), "a claim deletes its message");
+    assert!(done.left_ready, "there is more");
+    healthy(&store);
+    // The transport is the database's: who does not ask for it gets it too.
+    let other = open("client");
+    let w = worker_named(&other, "other", 5);
+    assert_eq!(commit(&other, &[], &[w]).unwrap().claimed[0].len(), 1);
+    let error = Postgres::open(&format!("{}&queue=ready", url("client"))).err().unwrap();
+    assert_eq!((error.kind, error.code), (Kind::Conflict, "transport_differs"));
+}
+
+#[test]
+fn messages_that_are_no_steps_stop_no_queue() {
+    let store = open_pgmq("foreign");
+    let template = register(&store);
+    let mut psql = psql("foreign");
+    let steps = queue(&mut psql, "test");
+    for message in [r#"{"hello": 1}"#, r#"{"step_id": "x"}"#, r#"{"step_id": 99}"#, "[]", r#"{"step_id": 1e30}"#] {
+        psql.execute("SELECT pgmq.send($1, $2::text::jsonb)", &[&steps, &message]).unwrap();
+    }
+    let w = worker(&store, 3);
+    let mut claimed =
+        commit(&store, &[creation(&template, "{}").1], std::slice::from_ref(&w)).unwrap().claimed.remove(0);
+    while claimed.is_empty() {
+        claimed = commit(&store, &[], std::slice::from_ref(&w)).unwrap().claimed.remove(0);
+    }
+    commit(&store, &[], &[w]).unwrap();
+    let archived: i64 = psql.query_one(&format!("SELECT count(*) FROM pgmq.a_{steps}"), &[]).unwrap().get(0);
+    assert_eq!(archived, 5, "kept where people can look at them");
+}
+
+#[test]
+fn a_queued_step_that_is_cancelled_takes_its_message_along() {
+    let store = open_pgmq("withdraw");
+    let template = register(&store);
+    let (uuid, op) = creation(&template, "{}");
+    commit(&store, &[op], &[]).unwrap();
+    let mut psql = psql("withdraw");
+    let steps = queue(&mut psql, "test");
+    let act = |order| Op::Act { task: uuid, order, actor: "a".into(), reason: "r".into() };
+    let count = |psql: &mut postgres::Client| -> i64 {
+        psql.query_one(&format!("SELECT count(*) FROM pgmq.q_{steps}"), &[]).unwrap().get(0)
+    };
+    commit(&store, &[act(Order::Pause)], &[]).unwrap().results.remove(0).unwrap();
+    assert_eq!(count(&mut psql), 0);
+    commit(&store, &[act(Order::Resume)], &[]).unwrap().results.remove(0).unwrap();
+    assert_eq!(count(&mut psql), 1);
+    commit(&store, &[act(Order::Cancel)], &[]).unwrap().results.remove(0).unwrap();
+    assert_eq!(count(&mut psql), 0);
+    healthy(&store);
 }
 
 #[test]

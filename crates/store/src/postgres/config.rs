@@ -31,13 +31,26 @@ pub(super) struct Settings {
     pub(super) schema: String,
     /// Connections go through a pooler that lends a server connection for one transaction only.
     pub(super) pooled: bool,
+    /// How steps travel to workers.
+    pub(super) transport: Transport,
+    /// Whether the URL asks for that transport.
+    pub(super) names_transport: bool,
     /// The URL without its password.
     pub(super) shown: String,
 }
 
+/// How steps travel to workers; a property of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// By rows of the table `ready`.
+    Ready = 0,
+    /// By PGMQ queues.
+    Pgmq = 1,
+}
+
 impl Settings {
     /// Reads a URL: `postgres://user:password@host:port/database?…` with libpq's parameters and `schema`, `pooler`
-    /// (`transaction`), `sslmode` up to `verify-full`, `sslrootcert`.
+    /// (`transaction`), `queue` (`ready` or `pgmq`), `sslmode` up to `verify-full`, `sslrootcert`.
     pub(super) fn read(url: &str) -> Result<Settings, Error> {
         let shown = shown(url);
         let bad = |why: String| {
@@ -45,7 +58,7 @@ impl Settings {
                 .hint("use postgres://user:password@host:5432/database")
         };
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let (mut rest, mut schema, mut pooled) = (Vec::new(), SCHEMA.to_string(), false);
+        let (mut rest, mut schema, mut pooled, mut transport) = (Vec::new(), SCHEMA.to_string(), false, None);
         let (mut verify, mut root) = (false, None);
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -55,6 +68,9 @@ impl Settings {
                 ("pooler", "transaction") => pooled = true,
                 ("pooler", "none" | "session") => {}
                 ("pooler", _) => return Err(bad("`pooler` is `none`, `session` or `transaction`".into())),
+                ("queue", "pgmq") => transport = Some(Transport::Pgmq),
+                ("queue", "ready") => transport = Some(Transport::Ready),
+                ("queue", _) => return Err(bad("`queue` is `ready` or `pgmq`".into())),
                 ("sslmode", "verify-full" | "verify-ca") => {
                     verify = true;
                     rest.push("sslmode=require");
@@ -84,7 +100,14 @@ impl Settings {
             SslMode::Disable => None,
             _ => Some(MakeRustlsConnect::new(tls(verify, root.as_deref())?)),
         };
-        Ok(Settings { config, tls, schema, pooled, shown })
+        let names_transport = transport.is_some();
+        let transport = transport.unwrap_or(Transport::Ready);
+        Ok(Settings { config, tls, schema, pooled, transport, names_transport, shown })
+    }
+
+    /// Whether the tables lie in the schema nobody chose.
+    pub(super) fn has_default_schema(&self) -> bool {
+        self.schema == SCHEMA
     }
 
     /// Opens a connection.
@@ -228,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_goes_into_statements_is_checked() {
-        for bad in ["schema=a%22", "schema=", "schema=a-b", "schema=pg_x", "pooler=maybe"] {
+        for bad in ["schema=a%22", "schema=", "schema=a-b", "schema=pg_x", "pooler=maybe", "queue=rabbit"] {
             let error = Settings::read(&format!("postgres://db/x?{bad}")).err().expect(bad);
             assert_eq!(error.code, "invalid_url", "{bad}");
         }

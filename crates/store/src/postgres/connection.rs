@@ -3,6 +3,7 @@
 //! The protocol runs on a single-threaded runtime that turns only while a call waits, so a round trip wakes no other
 //! thread. The statements of a pipeline are sent together and answered in order.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -152,13 +153,13 @@ values! {
 
 /// A statement and its values.
 pub(super) struct Call {
-    sql: &'static str,
+    sql: Cow<'static, str>,
     values: Vec<Box<dyn Value>>,
 }
 
 impl Call {
-    pub(super) fn new(sql: &'static str, values: Vec<Box<dyn Value>>) -> Call {
-        Call { sql, values }
+    pub(super) fn new(sql: impl Into<Cow<'static, str>>, values: Vec<Box<dyn Value>>) -> Call {
+        Call { sql: sql.into(), values }
     }
 }
 
@@ -189,7 +190,7 @@ pub(super) enum Bounds {
 pub(super) struct Conn {
     runtime: Runtime,
     client: Client,
-    statements: FxHashMap<&'static str, Statement>,
+    statements: FxHashMap<Cow<'static, str>, Statement>,
     /// Statements are not kept by name: behind a pooler the next transaction may run elsewhere.
     pooled: bool,
     begin: String,
@@ -254,10 +255,10 @@ impl Conn {
                 if pooled {
                     let values: Vec<(&(dyn ToSql + Sync), Type)> =
                         call.values.iter().map(|v| (v.as_sql(), v.sql_type())).collect();
-                    client.query_typed(call.sql, &values).await
+                    client.query_typed(&call.sql, &values).await
                 } else {
                     let values: Vec<&(dyn ToSql + Sync)> = call.values.iter().map(|v| v.as_sql()).collect();
-                    client.query(&statements[call.sql], &values).await
+                    client.query(&statements[&call.sql], &values).await
                 }
             }));
             let last = async {
@@ -316,7 +317,7 @@ impl Conn {
     fn prepare(&mut self, calls: &[Call]) -> Result<()> {
         let mut missing: Vec<&Call> = Vec::new();
         for call in calls {
-            if !self.statements.contains_key(call.sql) && missing.iter().all(|m| m.sql != call.sql) {
+            if !self.statements.contains_key(&call.sql) && missing.iter().all(|m| m.sql != call.sql) {
                 missing.push(call);
             }
         }
@@ -327,11 +328,11 @@ impl Conn {
         let prepared = self.runtime.block_on(answered(async {
             let all = join_all(missing.iter().map(|call| async {
                 let types: Vec<Type> = call.values.iter().map(|v| v.sql_type()).collect();
-                client.prepare_typed(call.sql, &types).await
+                client.prepare_typed(&call.sql, &types).await
             }));
             Ok(all.await.into_iter().collect::<std::result::Result<Vec<_>, _>>()?)
         }))?;
-        self.statements.extend(missing.iter().map(|c| c.sql).zip(prepared));
+        self.statements.extend(missing.iter().map(|c| c.sql.clone()).zip(prepared));
         Ok(())
     }
 }

@@ -2,16 +2,15 @@
 
 use tasker_wire::{Error, Kind};
 
-use super::config::Settings;
+use super::config::{Settings, Transport};
 use super::connection::{Conn, Result, call};
 
 const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql"), include_str!("migrations/002_events.sql")];
 
 /// Brings the tables up to date; gives the version they had and the one they have.
-pub(super) fn migrate(conn: &mut Conn, settings: &Settings) -> std::result::Result<(usize, usize), Error> {
-    let trouble = |e| super::trouble(settings, e);
+pub(super) fn migrate(conn: &mut Conn, settings: &mut Settings) -> std::result::Result<(usize, usize), Error> {
     let newest = MIGRATIONS.len();
-    let found = version(conn, settings).map_err(trouble)?;
+    let found = version(conn, settings).map_err(|e| super::trouble(settings, e))?;
     if found > newest {
         let what =
             format!("{} was written by a newer Tasker (schema {found}, this one knows {newest})", settings.shown);
@@ -21,9 +20,24 @@ pub(super) fn migrate(conn: &mut Conn, settings: &Settings) -> std::result::Resu
         upgrade(conn, settings).map_err(|e| {
             // Whatever failed, the connection must not stay in its transaction.
             let _ = conn.script("ROLLBACK");
-            trouble(e)
+            super::trouble(settings, e)
         })?;
     }
+    let stored = conn
+        .rows(call!("SELECT value FROM meta WHERE key = 'transport'"))
+        .and_then(|rows| Ok(rows.first().map(|r| r.try_get::<_, i64>(0)).transpose()?))
+        .map_err(|e| super::trouble(settings, e))?;
+    let stored = if stored == Some(Transport::Pgmq as i64) { Transport::Pgmq } else { Transport::Ready };
+    if settings.names_transport && settings.transport != stored {
+        let (has, asked) = match stored {
+            Transport::Pgmq => ("pgmq", "ready"),
+            Transport::Ready => ("ready", "pgmq"),
+        };
+        let what = format!("{} was created with `queue={has}` and cannot be used with `queue={asked}`", settings.shown);
+        return Err(Error::new(Kind::Conflict, "transport_differs", what)
+            .hint("leave `queue` out of the URL, or name another schema and move with `tasker migrate-store`"));
+    }
+    settings.transport = stored;
     Ok((found, newest))
 }
 
@@ -53,6 +67,13 @@ fn upgrade(conn: &mut Conn, settings: &Settings) -> Result<()> {
     ))?;
     let sql = "SELECT coalesce(max(value), 0) FROM meta WHERE key = 'schema'";
     let found: i64 = conn.pipeline(super::Bounds::Inside, &[call!(sql)])?[0][0].try_get(0)?;
+    if found == 0 {
+        conn.script(&format!("INSERT INTO meta VALUES ('transport', {})", settings.transport as i64))?;
+    }
+    if found < 2 {
+        super::pgmq::install(conn)?;
+        conn.script(&format!("SET LOCAL search_path TO \"{schema}\""))?;
+    }
     for migration in &MIGRATIONS[(found as usize).min(MIGRATIONS.len())..] {
         conn.script(migration)?;
     }

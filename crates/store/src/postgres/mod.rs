@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod listen;
 mod migrate;
+mod pgmq;
 mod read;
 mod rows;
 mod tables;
@@ -14,7 +15,7 @@ mod tables;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tasker_core::graph::Workflow;
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
 use tokio_postgres::Row;
@@ -29,7 +30,7 @@ use crate::{
     AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
     TemplateRecord, WorkerRecord,
 };
-use config::Settings;
+use config::{Settings, Transport};
 use connection::{Bounds, Call, Conn, Role, Trouble, call};
 use listen::Listener;
 
@@ -48,6 +49,8 @@ const RACES_MAX: u32 = 8;
 const OUTCOME_WAIT: Duration = Duration::from_secs(30);
 /// How long the server may still be at work on a commit that arrived.
 const STILL_AT_WORK: Duration = Duration::from_millis(300);
+/// How often queues that do not exist are looked for.
+const QUEUES_EVERY: Duration = Duration::from_millis(200);
 /// How often the high-water mark of time is stored, milliseconds.
 const HIGH_WATER_EVERY_MS: i64 = 1_000;
 /// Tasks whose template is remembered; when there are more, all are forgotten.
@@ -64,6 +67,8 @@ pub struct Postgres {
     readers: Mutex<Vec<Conn>>,
     // Template of live tasks, by which a report's rows are foreseen; touched a few times a step.
     known: Mutex<FxHashMap<i64, i64>>,
+    // Queues of steps that are known to exist in PGMQ; grows with the templates.
+    queues: Mutex<FxHashSet<String>>,
     listener: Listener,
 }
 
@@ -71,6 +76,8 @@ struct Writer {
     conn: Option<Conn>,
     /// High-water mark of time as this process stored it last, Unix milliseconds.
     high_water: i64,
+    /// When unknown queues were looked for.
+    looked: Option<Instant>,
 }
 
 fn no_template(template: i64) -> Error {
@@ -82,13 +89,15 @@ impl Postgres {
     ///
     /// - `schema=NAME`: schema of the tables, `tasker` by default;
     /// - `pooler=transaction`: connections go through a pooler that lends a server connection for one transaction;
+    /// - `queue=pgmq`: steps travel by PGMQ queues; a database keeps the transport it was created with;
     /// - `sslmode=disable|prefer|require|verify-full`, `sslrootcert=FILE`.
     ///
     /// Creates or upgrades its tables where that is needed and allowed.
     pub fn open(url: &str) -> Result<Postgres, Error> {
-        let settings = Arc::new(Settings::read(url)?);
+        let mut settings = Settings::read(url)?;
         let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
-        migrate::migrate(&mut conn, &settings)?;
+        migrate::migrate(&mut conn, &mut settings)?;
+        let settings = Arc::new(settings);
         let about = |conn: &mut Conn| -> connection::Result<(i64, String)> {
             let high_water = conn.rows(call!(query!("high_water_load")))?.first().map_or(Ok(0), |r| r.try_get(0))?;
             let version: String = conn.one("SELECT current_setting('server_version')", Vec::new())?;
@@ -104,18 +113,19 @@ impl Postgres {
             settings,
             durability,
             workflows: Workflows::default(),
-            writer: Mutex::new(Writer { conn: None, high_water }),
+            writer: Mutex::new(Writer { conn: None, high_water, looked: None }),
             readers: Mutex::new(vec![conn]),
             known: Mutex::default(),
+            queues: Mutex::default(),
             listener,
         })
     }
 
     /// Creates or upgrades the tables of a URL; gives the version they had and the one they have.
     pub fn migrate(url: &str) -> Result<(usize, usize), Error> {
-        let settings = Settings::read(url)?;
+        let mut settings = Settings::read(url)?;
         let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
-        migrate::migrate(&mut conn, &settings)
+        migrate::migrate(&mut conn, &mut settings)
     }
 
     fn trouble(&self, error: Trouble) -> Error {
@@ -175,6 +185,9 @@ impl Postgres {
                 Some(conn) if !conn.is_closed() => conn,
                 slot => slot.insert(Conn::open(&self.settings, Role::Writer)?),
             };
+            if self.settings.transport == Transport::Pgmq {
+                self.look_for_queues(conn, &mut writer.looked, batch)?;
+            }
             let server_pid = conn.server_pid;
             let marks = !batch.ops.is_empty() && batch.now - writer.high_water >= HIGH_WATER_EVERY_MS;
             let mut sent = None;
@@ -211,6 +224,31 @@ impl Postgres {
                 return Err(trouble);
             }
         }
+    }
+
+    /// Finds out which of the queues that are claimed from exist by now.
+    fn look_for_queues(&self, conn: &mut Conn, looked: &mut Option<Instant>, batch: &Batch) -> Result<(), Trouble> {
+        let wanted =
+            |known: &FxHashSet<String>| batch.claims.iter().any(|c| c.queues.iter().any(|q| !known.contains(q)));
+        if !wanted(&self.queues.lock()) || looked.is_some_and(|at| at.elapsed() < QUEUES_EVERY) {
+            return Ok(());
+        }
+        for row in conn.rows(call!(query!("queues_of_kind"), pgmq::Kind::Steps as i16))? {
+            self.queues.lock().insert(row.try_get(0)?);
+        }
+        *looked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// PGMQ's names of the queues of a kind; of one queue, if its name is given.
+    fn queues(conn: &mut Conn, kind: pgmq::Kind, only: Option<&str>) -> connection::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for row in conn.rows(call!(query!("queues_of_kind"), kind as i16))? {
+            if only.is_none_or(|only| row.get::<_, &str>(0) == only) {
+                found.push(row.try_get(1)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Whether a transaction was committed whose connection broke. Asks until the server knows.
@@ -476,7 +514,11 @@ impl Store for Postgres {
     }
 
     fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, Error> {
-        self.read(|conn| read::events(conn, filter))
+        self.read(|conn| {
+            let only = filter.namespace.as_deref().map(|n| tables::text(&crate::events_queue(n)));
+            let queues = Postgres::queues(conn, pgmq::Kind::Events, only.as_deref())?;
+            read::events(conn, filter, &queues)
+        })
     }
 
     fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
@@ -484,7 +526,13 @@ impl Store for Postgres {
     }
 
     fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
-        let (findings, tasks, steps, rejected) = self.read(|conn| read::doctor(conn, now))?;
+        let (findings, tasks, steps, rejected) = self.read(|conn| {
+            let ready = match self.settings.transport {
+                Transport::Ready => "SELECT step FROM ready".into(),
+                Transport::Pgmq => pgmq::all_steps(&Postgres::queues(conn, pgmq::Kind::Steps, None)?),
+            };
+            read::doctor(conn, now, &ready)
+        })?;
         Ok(DoctorReport {
             healthy: findings.iter().all(|f| f.violations == 0),
             url: self.settings.shown.clone(),

@@ -5,8 +5,8 @@ use tasker_wire::{DeadLetterFilter, EventFilter, Finding, TaskFilter};
 use uuid::Uuid;
 
 use super::connection::{Conn, Result, Value};
-use super::rows;
 use super::tables::text;
+use super::{pgmq, rows};
 use crate::tables::split;
 use crate::{DeadLetterRecord, EventRecord, TaskRecord};
 
@@ -134,9 +134,9 @@ pub(super) fn dead_letters(
     conn.query(&sql, &wheres.values)?.iter().map(rows::dead_letter_record).collect()
 }
 
-pub(super) fn events(conn: &mut Conn, filter: &EventFilter) -> Result<Vec<EventRecord>> {
+/// `queues`: PGMQ's names of the queues to look into.
+pub(super) fn events(conn: &mut Conn, filter: &EventFilter, queues: &[String]) -> Result<Vec<EventRecord>> {
     let mut wheres = Wheres::default();
-    wheres.add_if("m.queue = ?", filter.namespace.as_ref().map(|n| text(&crate::events_queue(n))));
     match filter.name.as_deref() {
         None | Some("*") => {}
         Some(name) => match name.strip_suffix(".*") {
@@ -145,7 +145,7 @@ pub(super) fn events(conn: &mut Conn, filter: &EventFilter) -> Result<Vec<EventR
         },
     }
     if let Some(task) = &filter.task_uuid {
-        wheres.add("m.task = (SELECT id FROM tasks WHERE uuid = ?)", uuid(task));
+        wheres.add("m.task = ?", uuid(task).to_string());
     }
     match filter.archived {
         None => {}
@@ -154,7 +154,9 @@ pub(super) fn events(conn: &mut Conn, filter: &EventFilter) -> Result<Vec<EventR
     }
     wheres.add_if("m.msg_id > ?", filter.after);
     let sql = format!(
-        "SELECT m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.archived_at, m.message FROM events m {} ORDER BY m.msg_id LIMIT {}",
+        "SELECT m.msg_id, m.read_ct, m.enqueued_at, m.vt, m.archived_at, m.message
+         FROM ({}) m (msg_id, read_ct, enqueued_at, vt, archived_at, message, task, name) {} ORDER BY m.msg_id LIMIT {}",
+        pgmq::all_events(queues),
         wheres.sql(),
         limit(filter.limit)
     );
@@ -166,8 +168,8 @@ fn uuid(text: &str) -> Uuid {
     text.parse().unwrap_or_default()
 }
 
-/// Findings, tasks, steps, rejected reports.
-pub(super) fn doctor(conn: &mut Conn, now: i64) -> Result<(Vec<Finding>, u64, u64, u64)> {
+/// Findings, tasks, steps, rejected reports. `ready`: a query of the queued steps.
+pub(super) fn doctor(conn: &mut Conn, now: i64, ready: &str) -> Result<(Vec<Finding>, u64, u64, u64)> {
     let mut findings = Vec::new();
     let enqueued = StepState::Enqueued.code();
     let complete = StepState::Complete.code();
@@ -194,12 +196,12 @@ pub(super) fn doctor(conn: &mut Conn, now: i64) -> Result<(Vec<Finding>, u64, u6
         ),
         (
             "every enqueued step is in its queue",
-            format!("SELECT id FROM steps s WHERE state = {enqueued} AND NOT EXISTS (SELECT 1 FROM ready r WHERE r.step = s.id)"),
+            format!("SELECT id FROM steps s WHERE state = {enqueued} AND id NOT IN ({ready})"),
         ),
         (
             "every queued row is an enqueued step",
             format!(
-                "SELECT r.step AS id FROM ready r LEFT JOIN steps s ON s.id = r.step WHERE s.state IS DISTINCT FROM {enqueued}"
+                "SELECT r.step AS id FROM ({ready}) r LEFT JOIN steps s ON s.id = r.step WHERE s.state IS DISTINCT FROM {enqueued}"
             ),
         ),
         (

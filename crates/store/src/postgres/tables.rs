@@ -20,8 +20,9 @@ use tasker_core::template::StepKind;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::config::Transport;
 use super::connection::{Bounds, Call, Conn, Trouble, Value, call};
-use super::{Postgres, query, rows};
+use super::{Postgres, pgmq, query, rows};
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
     AuditRow, Found, Head, Letter, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow, batches_to,
@@ -75,10 +76,19 @@ struct StepEntry {
     is_locked: bool,
 }
 
+/// Where a place in a queue comes from.
+#[derive(Default)]
+struct Place {
+    /// Made by this transaction and not written yet.
+    is_own: bool,
+    /// PGMQ's numbers of its messages.
+    messages: Vec<i64>,
+}
+
 #[derive(Default)]
 struct Queue {
-    /// Known places; whether each was made by this transaction.
-    places: BTreeMap<Ready, bool>,
+    /// Known places.
+    places: BTreeMap<Ready, Place>,
     /// Last stored place that was read, if there may be more behind it.
     horizon: Option<Ready>,
     is_read: bool,
@@ -136,9 +146,11 @@ struct Writes {
     unwoken: Vec<(i64, i64)>,
     inputs: BTreeMap<i64, Option<String>>,
     checkpoints: BTreeMap<i64, Option<String>>,
-    dequeued: Vec<(String, Ready)>,
+    /// With PGMQ's numbers of those messages that were read.
+    dequeued: Vec<(String, Ready, Vec<i64>)>,
     attempts: Vec<Attempt>,
-    events: Vec<(String, i64, String, i64, String)>,
+    /// Messages and headers, by queue.
+    events: BTreeMap<String, Vec<(String, String)>>,
     /// Rare ones, in order.
     others: Vec<Call>,
 }
@@ -400,7 +412,7 @@ impl<'a> Rows<'a> {
 
     /// Asks the queues of the claims for as many places as may be filled from them, and for one at least: steps that
     /// become ready must not go before better ones. `continuations`: slots that followers of finished steps will take.
-    fn claim_reads(&self, continuations: usize, reads: &mut Reads) {
+    fn claim_reads(&mut self, continuations: usize, reads: &mut Reads) {
         let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
         for claim in self.batch.claims {
             for queue in claim.queues.iter() {
@@ -408,8 +420,20 @@ impl<'a> Rows<'a> {
             }
         }
         for (queue, slots) in wanted {
-            let limit = slots.saturating_sub(continuations).max(1);
-            let call = call!(query!("ready_best"), queue.to_string(), limit as i64);
+            let mut limit = slots.saturating_sub(continuations);
+            let call = match self.store.settings.transport {
+                Transport::Ready => {
+                    limit = limit.max(1);
+                    call!(query!("ready_best"), queue.to_string(), limit as i64)
+                }
+                Transport::Pgmq => {
+                    if limit == 0 || !self.store.queues.lock().contains(queue) {
+                        self.has_more |= limit == 0;
+                        continue;
+                    }
+                    call!(query!("pgmq_read"), pgmq::name(&self.store.settings, queue), limit as i32)
+                }
+            };
             reads.push(Read::Queue(queue.to_string(), limit), call);
         }
         let number = if self.batch.ops.is_empty() { query!("xid_if_any") } else { query!("xid") };
@@ -502,20 +526,25 @@ impl<'a> Rows<'a> {
     }
 
     fn take_queue(&mut self, name: String, limit: usize, found: &[Row]) -> std::result::Result<(), Trouble> {
-        let queue = self.queues.entry(name).or_default();
+        let is_pgmq = self.store.settings.transport == Transport::Pgmq;
+        let queue = self.queues.entry(name.clone()).or_default();
         queue.is_read = true;
-        let mut last = None;
+        let mut foreign = Vec::new();
         for row in found {
-            let ready = Ready { rank: row.try_get(15)?, enqueued_at: row.try_get(14)?, step: row.try_get(0)? };
-            queue.places.insert(ready, false);
-            last = Some(ready);
+            let messages: Vec<i64> = if is_pgmq { vec![row.try_get(22)?] } else { Vec::new() };
+            let Some(step) = row.try_get::<_, Option<i64>>(0)? else {
+                foreign.push((row.try_get::<_, i64>(22)?, row.try_get::<_, Option<i64>>(23)?));
+                continue;
+            };
+            let ready = Ready { rank: row.try_get(15)?, enqueued_at: row.try_get(14)?, step };
+            queue.places.entry(ready).or_default().messages.extend(messages);
         }
         if found.len() >= limit {
-            queue.horizon = last;
+            queue.horizon = queue.places.keys().next_back().copied();
             self.has_more = true;
         }
         for row in found {
-            let (task, _) = split(row.try_get(0)?);
+            let Some((task, _)) = row.try_get::<_, Option<i64>>(0)?.map(split) else { continue };
             if let Some(context) = row.try_get::<_, Option<String>>(20)? {
                 self.heads.insert(
                     task,
@@ -531,6 +560,24 @@ impl<'a> Rows<'a> {
             }
             self.store.know(task, row.try_get(17)?);
             self.keep_step(row, true)?;
+        }
+        if foreign.is_empty() { Ok(()) } else { self.set_foreign_aside(&name, foreign) }
+    }
+
+    /// Archives messages that are no steps: others can send to a queue too, and must not stop it.
+    fn set_foreign_aside(&mut self, name: &str, foreign: Vec<(i64, Option<i64>)>) -> std::result::Result<(), Trouble> {
+        let ids: Vec<i64> = foreign.iter().filter_map(|(_, step)| *step).collect();
+        let mut steps = FxHashSet::default();
+        for row in self.ask(call!(query!("steps_exist"), ids))? {
+            steps.insert(row.try_get::<_, i64>(0)?);
+        }
+        // What is a step is held by another transaction.
+        let is_foreign = |(_, step): &&(i64, Option<i64>)| step.is_none_or(|id| !steps.contains(&id));
+        let messages: Vec<i64> = foreign.iter().filter(is_foreign).map(|(message, _)| *message).collect();
+        if !messages.is_empty() {
+            tracing::warn!(queue = name, count = messages.len(), "messages that are no steps were archived");
+            let queue = pgmq::name(&self.store.settings, name);
+            self.writes.others.push(call!(query!("pgmq_archive"), queue, messages));
         }
         Ok(())
     }
@@ -643,19 +690,7 @@ impl<'a> Rows<'a> {
                 calls.push(call!(store, ids, values));
             }
         }
-        if !w.dequeued.is_empty() {
-            calls.push(queue_call(query!("ready_delete"), &w.dequeued));
-        }
-        let mut enqueued = Vec::new();
-        for (name, queue) in &mut self.queues {
-            for (ready, is_own) in queue.places.iter_mut().filter(|(_, is_own)| **is_own) {
-                enqueued.push((name.clone(), *ready));
-                *is_own = false;
-            }
-        }
-        if !enqueued.is_empty() {
-            calls.push(queue_call(query!("ready_insert"), &enqueued));
-        }
+        self.write_queues(w.dequeued, &mut calls);
         if !w.attempts.is_empty() {
             let mut rows = w.attempts;
             let take = |of: fn(&mut Attempt) -> Option<String>, rows: &mut Vec<Attempt>| -> Vec<Option<String>> {
@@ -681,19 +716,48 @@ impl<'a> Rows<'a> {
                 results,
             ));
         }
-        if !w.events.is_empty() {
-            let e = w.events;
-            calls.push(call!(
-                query!("events_insert"),
-                columns(&e, |e| e.0.clone()),
-                columns(&e, |e| e.1),
-                columns(&e, |e| e.2.clone()),
-                columns(&e, |e| e.3),
-                columns(&e, |e| e.4.clone()),
-            ));
+        for (queue, events) in w.events {
+            let (messages, headers): (Vec<String>, Vec<String>) = events.into_iter().unzip();
+            let queue = pgmq::name(&self.store.settings, &queue);
+            calls.push(call!(query!("pgmq_send_events"), queue, messages, headers, self.batch.now));
         }
         calls.extend(w.others);
         calls
+    }
+
+    fn write_queues(&mut self, dequeued: Vec<(String, Ready, Vec<i64>)>, calls: &mut Vec<Call>) {
+        let mut enqueued = Vec::new();
+        for (name, queue) in &mut self.queues {
+            for (ready, place) in queue.places.iter_mut().filter(|(_, place)| place.is_own) {
+                enqueued.push((name.clone(), *ready));
+                place.is_own = false;
+            }
+        }
+        if self.store.settings.transport == Transport::Ready {
+            let dequeued: Vec<(String, Ready)> = dequeued.into_iter().map(|(queue, ready, _)| (queue, ready)).collect();
+            for (places, sql) in [(dequeued, query!("ready_delete")), (enqueued, query!("ready_insert"))] {
+                if !places.is_empty() {
+                    calls.push(queue_call(sql, &places));
+                }
+            }
+            return;
+        }
+        let settings = &self.store.settings;
+        let (mut read, mut unread): (BTreeMap<String, Vec<i64>>, BTreeMap<String, Vec<i64>>) = Default::default();
+        for (queue, ready, messages) in dequeued {
+            if messages.is_empty() {
+                unread.entry(queue).or_default().push(ready.step);
+            } else {
+                read.entry(queue).or_default().extend(messages);
+            }
+        }
+        let mut sent: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
+        for (queue, ready) in enqueued {
+            sent.entry(queue).or_default().push(ready);
+        }
+        calls.extend(read.into_iter().map(|(queue, messages)| pgmq::delete(settings, &queue, messages)));
+        calls.extend(unread.into_iter().map(|(queue, steps)| pgmq::withdraw(settings, &queue, &steps)));
+        calls.extend(sent.into_iter().map(|(queue, places)| pgmq::send(settings, &queue, &places)));
     }
 
     fn write_tasks(&mut self, new: &[i64], calls: &mut Vec<Call>) {
@@ -1067,20 +1131,18 @@ impl Tables for Rows<'_> {
     }
 
     fn enqueue(&mut self, name: &str, ready: Ready) -> Result<()> {
+        let place = Place { is_own: true, messages: Vec::new() };
         match self.queues.get_mut(name) {
-            Some(queue) => drop(queue.places.insert(ready, true)),
-            None => {
-                let queue = self.queues.entry(name.into()).or_default();
-                queue.places.insert(ready, true);
-            }
+            Some(queue) => drop(queue.places.insert(ready, place)),
+            None => drop(self.queues.entry(name.into()).or_default().places.insert(ready, place)),
         }
         Ok(())
     }
 
     fn dequeue(&mut self, name: &str, ready: Ready) -> Result<()> {
-        let own = self.queues.get_mut(name).and_then(|q| q.places.remove(&ready));
-        if own != Some(true) {
-            self.writes.dequeued.push((name.into(), ready));
+        let place = self.queues.get_mut(name).and_then(|q| q.places.remove(&ready)).unwrap_or_default();
+        if !place.is_own {
+            self.writes.dequeued.push((name.into(), ready, place.messages));
         }
         Ok(())
     }
@@ -1179,29 +1241,42 @@ impl Tables for Rows<'_> {
     }
 
     fn insert_event(&mut self, queue: &str, task: i64, name: &str, now: i64, message: &str) -> Result<()> {
-        self.writes.events.push((text(queue), task, text(name), now, text(message)));
+        let group = self.task(task)?.map(|t| t.uuid).unwrap_or_default();
+        // The group orders messages for PGMQ's readers of groups as well.
+        let headers = serde_json::json!({"x-pgmq-group": group.to_string(), "name": name, "at": now}).to_string();
+        let event = (pgmq::storable(message), pgmq::storable(&headers));
+        self.writes.events.entry(queue.into()).or_default().push(event);
         Ok(())
     }
 
     fn read_events(&mut self, queue: &str, limit: usize, now: i64, visible_at: i64) -> Result<Vec<EventRecord>> {
         self.settle()?;
-        let queue = text(queue);
+        if self.ask(call!(query!("queue_known"), text(queue)))?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let settings = &self.store.settings;
         let calls = [
             // Readers of one queue take turns: a message must not pass an earlier one of its task.
-            call!(query!("events_turn"), queue.clone()),
-            call!(query!("events_read"), queue, now, visible_at, limit as i64),
+            call!(query!("events_turn"), pgmq::name(settings, queue)),
+            pgmq::read_events(settings, queue, now, visible_at, limit as i64),
         ];
         let mut rows = self.conn.pipeline(Bounds::Inside, &calls)?.pop().unwrap_or_default();
         rows.sort_by_key(|r| r.get::<_, i64>(0));
         Ok(rows.iter().map(rows::event_record).collect::<std::result::Result<_, Trouble>>()?)
     }
 
-    fn archive_events(&mut self, ids: &[i64], now: i64) -> Result<usize> {
-        Ok(self.ask(call!(query!("events_archive"), ids.to_vec(), now))?.len())
+    fn archive_events(&mut self, ids: &[i64], _now: i64) -> Result<usize> {
+        self.settle()?;
+        Ok(self.ask(call!(query!("events_archive"), ids.to_vec()))?.len())
     }
 
     fn replay_events(&mut self, ids: &[i64], now: i64) -> Result<usize> {
-        Ok(self.ask(call!(query!("events_replay"), ids.to_vec(), now))?.len())
+        self.settle()?;
+        let mut count = 0;
+        for row in self.ask(call!(query!("queues_of_kind"), pgmq::Kind::Events as i16))? {
+            count += self.ask(pgmq::replay_events(row.try_get(1)?, ids, now))?.len();
+        }
+        Ok(count)
     }
 
     fn add_template(&mut self, t: &TemplateSource, digest: &str, now: i64) -> Result<i64> {
@@ -1217,7 +1292,12 @@ impl Tables for Rows<'_> {
             text(&t.source),
             now
         ))?;
-        Ok(rows.first().map(|r| r.try_get(0)).transpose()?.unwrap_or_default())
+        let id = rows.first().map(|r| r.try_get(0)).transpose()?.unwrap_or_default();
+        let workflow = self.workflow(id)?;
+        for (kind, queue) in pgmq::needed(&self.store.settings, &workflow) {
+            pgmq::create(self.conn, &self.store.settings, kind, &queue)?;
+        }
+        Ok(id)
     }
 
     fn add_worker(&mut self, w: &NewWorker, now: i64) -> Result<i64> {

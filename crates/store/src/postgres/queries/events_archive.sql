@@ -1,1 +1,1 @@
-UPDATE events SET archived_at = $2 WHERE msg_id = ANY ($1) AND archived_at IS NULL RETURNING 1
+SELECT pgmq.archive(pgmq, $1::bigint[]) FROM queues WHERE kind = 1

@@ -1,0 +1,1 @@
+SELECT pgmq.archive($1, $2::bigint[])

@@ -1,0 +1,1 @@
+SELECT pgmq.delete($1, $2::bigint[])

@@ -1,0 +1,1 @@
+SELECT pgmq.send_batch($1, $2::text[]::jsonb[])

@@ -1,0 +1,1 @@
+SELECT pgmq FROM queues WHERE name = $1

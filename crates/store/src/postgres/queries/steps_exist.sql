@@ -1,0 +1,1 @@
+SELECT id FROM steps WHERE id = ANY ($1)
