@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import re
@@ -44,6 +45,21 @@ NASTY = "slots=1,lease_ms=50,twice,shuffle"
 BY_NASTINESS = {"rejected", "lease_expired"}
 
 
+STORES = ["sqlite", "postgres", "pgmq"]
+STORES_MADE = itertools.count()
+
+
+def fresh_store(kind: str, folder: Path) -> str:
+    """The URL of a store of its own; on PostgreSQL a schema of the server that TASKER_TEST_POSTGRES names."""
+    if kind == "sqlite":
+        return f"sqlite://{folder}/t.db"
+    server = os.environ.get("TASKER_TEST_POSTGRES")
+    if not server:
+        raise SystemExit("name a PostgreSQL server with TASKER_TEST_POSTGRES, or run this by scripts/with-postgres")
+    transport = "pgmq" if kind == "pgmq" else "ready"
+    return f"{server}?schema=c{os.getpid()}_{next(STORES_MADE)}&queue={transport}"
+
+
 class Host:
     """A host process on a fresh store, with the templates of some cases."""
 
@@ -53,9 +69,10 @@ class Host:
         environment: str,
         cases: list[dict[str, Any]],
         folder: Path,
+        store: str,
         disturb: str = "",
     ) -> None:
-        self.url = f"sqlite://{folder}/t.db"
+        self.url = fresh_store(store, folder)
         templates = folder / "templates"
         templates.mkdir()
         for case in cases:
@@ -302,6 +319,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--worker-cmd", help="command of the host; gets --url and --templates")
     parser.add_argument("--nasty", action="store_true", help="under bad conditions: see NASTY")
+    parser.add_argument("--store", choices=STORES, default=STORES[0], help="what the cases run on")
     parser.add_argument("--only", help="run cases whose name contains this")
     parser.add_argument("--json", type=Path, help="write what is wrong with each check here")
     given = parser.parse_args()
@@ -320,7 +338,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             with_vectors = environment == "test" and given.only is None
             vectors = [{"name": "vectors", "templates": VECTOR_TEMPLATES}] if with_vectors else []
-            host = Host(command, environment, [*group, *vectors], Path(folder), NASTY if given.nasty else "")
+            disturb = NASTY if given.nasty else ""
+            host = Host(command, environment, [*group, *vectors], Path(folder), given.store, disturb)
             try:
                 for case in group:
                     wrong = attempt(host.client, case, given.nasty)
