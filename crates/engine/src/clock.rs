@@ -1,7 +1,7 @@
 //! Time that never goes back.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Unix milliseconds that follow the wall clock forward and ignore it when it jumps back.
 ///
@@ -10,7 +10,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// agree on when a lease ends.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    started: Instant,
+    /// `None`: time passes by [`Clock::advance`] alone.
+    started: Option<Instant>,
     /// Unix milliseconds at `started`.
     base: i64,
     /// What `now` has been moved by with [`Clock::advance`].
@@ -31,12 +32,23 @@ impl Clock {
     fn with_wall(high_water: i64, wall: fn() -> i64) -> Clock {
         let base = wall().max(high_water);
         let (skew, offset, last) = (AtomicI64::new(0), AtomicI64::new(0), AtomicI64::new(high_water));
-        Clock { started: Instant::now(), base, skew, offset, last, wall }
+        Clock { started: Some(Instant::now()), base, skew, offset, last, wall }
+    }
+
+    /// A clock that stands at `base` (Unix milliseconds) until it is advanced.
+    pub(crate) fn standing(base: i64) -> Clock {
+        Clock { started: None, ..Clock::with_wall(base, || 0) }
+    }
+
+    /// How long it has been running; unlike [`Clock::now`] it follows no other clock.
+    pub(crate) fn uptime(&self) -> Duration {
+        let advanced = || Duration::from_millis(self.skew.load(Ordering::Relaxed).unsigned_abs());
+        self.started.map_or_else(advanced, |started| started.elapsed())
     }
 
     /// Unix milliseconds.
     pub(crate) fn now(&self) -> i64 {
-        let carried = self.base + self.started.elapsed().as_millis() as i64;
+        let carried = self.base + self.started.map_or(0, |started| started.elapsed().as_millis() as i64);
         // Forward jumps (a machine that slept) are taken over; the base of the monotonic clock stays behind them.
         let wall = carried.max((self.wall)());
         let now = wall + self.offset.load(Ordering::Relaxed) + self.skew.load(Ordering::Relaxed);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -82,24 +82,26 @@ impl Shared {
 
     /// Queues operations and waits for their commit.
     pub(crate) fn commit(&self, ops: Vec<Op>) -> Vec<Result<Done, Error>> {
-        let count = ops.len();
-        let mut replies = Vec::with_capacity(count);
-        {
-            let mut inbox = self.inbox.lock();
-            while inbox.requests.len() >= WAITING_MAX && !inbox.closing {
-                inbox = self.room.wait(inbox);
-            }
-            if inbox.closing {
-                return (0..count).map(|_| Err(closed())).collect();
-            }
-            for op in ops {
-                let (send, receive) = sync_channel(1);
-                inbox.requests.push_back(Request { op, reply: Some(send) });
-                replies.push(receive);
-            }
+        self.submit(ops).into_iter().map(|r| r.recv().unwrap_or_else(|_| Err(closed()))).collect()
+    }
+
+    /// Queues operations; their answers come with their commit. A channel without an answer: the engine has been closed.
+    pub(crate) fn submit(&self, ops: Vec<Op>) -> Vec<Receiver<Result<Done, Error>>> {
+        let mut replies = Vec::with_capacity(ops.len());
+        let mut inbox = self.inbox.lock();
+        while inbox.requests.len() >= WAITING_MAX && !inbox.closing {
+            inbox = self.room.wait(inbox);
         }
+        for op in ops {
+            let (send, receive) = sync_channel(1);
+            if !inbox.closing {
+                inbox.requests.push_back(Request { op, reply: Some(send) });
+            }
+            replies.push(receive);
+        }
+        drop(inbox);
         self.arrival.notify_one();
-        replies.into_iter().map(|r| r.recv().unwrap_or_else(|_| Err(closed()))).collect()
+        replies
     }
 
     /// Queues an operation whose effect nobody waits for; kept and tried again until the store takes it.
@@ -139,6 +141,26 @@ impl Shared {
         drop(self.events_arrived.wait_while(self.events.lock(), deadline, |events| *events == seen));
     }
 
+    /// Recorded results of some steps of a task, in the order asked, from the cache as far as it goes.
+    pub(crate) fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<Arc<str>>>, Error> {
+        let mut found: Vec<Option<Arc<str>>> = steps.iter().map(|no| self.cache.result(task, *no)).collect();
+        let missing: Vec<u16> = steps.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(no, _)| *no).collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let mut read = self.store.results(task, &missing)?.into_iter();
+        for (no, slot) in steps.iter().zip(&mut found) {
+            if slot.is_none()
+                && let Some(Some(result)) = read.next()
+            {
+                let result: Arc<str> = result.into();
+                self.cache.keep_result(task, *no, result.clone());
+                *slot = Some(result);
+            }
+        }
+        Ok(found)
+    }
+
     fn tell_events(&self) {
         *self.events.lock() += 1;
         self.events_arrived.notify_all();
@@ -168,30 +190,16 @@ fn closed() -> Error {
 
 /// The loop; ends after [`Shared::close`].
 pub(crate) fn run(shared: &Shared) {
-    let mut state =
-        Loop { maybe_ready: true, next_wake: None, version: None, peeked: Instant::now(), changed: false, pause: None };
-    // Read before anything is claimed: what another process writes from here on is noticed.
-    state.version = shared.store.version().ok();
-    state.read_wake(shared);
+    let mut state = Loop::new(shared);
     loop {
         let timeout = state.timeout(shared);
-        let (requests, closing) = {
-            let mut inbox = shared.inbox.lock();
-            let has_work = inbox.poked
-                || inbox.changed
-                || (state.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()));
-            if !has_work {
-                inbox = shared.arrival.wait_for(inbox, timeout);
-            }
-            if std::mem::take(&mut inbox.poked) {
-                state.maybe_ready = true;
-                state.next_wake = Some(i64::MIN);
-            }
-            state.changed |= std::mem::take(&mut inbox.changed);
-            let count = inbox.requests.len().min(OPS_MAX);
-            let requests: Vec<Request> = inbox.requests.drain(..count).collect();
-            (requests, inbox.closing)
-        };
+        let mut inbox = shared.inbox.lock();
+        if !state.has_work(&inbox) {
+            inbox = shared.arrival.wait_for(inbox, timeout);
+        }
+        let requests = state.take(&mut inbox);
+        let closing = inbox.closing;
+        drop(inbox);
         shared.room.notify_all();
         let idle = requests.is_empty();
         state.turn(shared, requests);
@@ -201,12 +209,14 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
-struct Loop {
+/// What the committer knows from one turn to the next.
+pub(crate) struct Loop {
     /// A claim might find something.
     maybe_ready: bool,
     next_wake: Option<i64>,
     version: Option<u64>,
-    peeked: Instant,
+    /// [`Clock::uptime`] at the last peek.
+    peeked: Duration,
     /// To be looked at without waiting for the next peek.
     changed: bool,
     /// The store could not commit; how long to leave it alone.
@@ -214,7 +224,51 @@ struct Loop {
 }
 
 impl Loop {
-    fn timeout(&self, shared: &Shared) -> Duration {
+    pub(crate) fn new(shared: &Shared) -> Loop {
+        let mut state = Loop {
+            maybe_ready: true,
+            next_wake: None,
+            version: None,
+            peeked: shared.clock.uptime(),
+            changed: false,
+            pause: None,
+        };
+        // Read before anything is claimed: what another process writes from here on is noticed.
+        state.version = shared.store.version().ok();
+        state.read_wake(shared);
+        state
+    }
+
+    /// One turn with what has queued up, without waiting for more.
+    pub(crate) fn step(&mut self, shared: &Shared) {
+        let requests = self.take(&mut shared.inbox.lock());
+        self.turn(shared, requests);
+    }
+
+    /// Whether the next turn should not wait; if not, it may for as long as [`Loop::timeout`].
+    pub(crate) fn is_busy(&self, shared: &Shared) -> bool {
+        self.has_work(&shared.inbox.lock())
+    }
+
+    fn has_work(&self, inbox: &Inbox) -> bool {
+        inbox.poked || inbox.changed || (self.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()))
+    }
+
+    fn take(&mut self, inbox: &mut Inbox) -> Vec<Request> {
+        if std::mem::take(&mut inbox.poked) {
+            self.maybe_ready = true;
+            self.next_wake = Some(i64::MIN);
+        }
+        self.changed |= std::mem::take(&mut inbox.changed);
+        let count = inbox.requests.len().min(OPS_MAX);
+        inbox.requests.drain(..count).collect()
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<i64> {
+        self.next_wake
+    }
+
+    pub(crate) fn timeout(&self, shared: &Shared) -> Duration {
         if let Some(pause) = self.pause {
             return pause;
         }
@@ -232,11 +286,12 @@ impl Loop {
     }
 
     fn peek(&mut self, shared: &Shared) {
-        if self.peeked.elapsed() < PEEK && !std::mem::take(&mut self.changed) {
+        let uptime = shared.clock.uptime();
+        if uptime - self.peeked < PEEK && !std::mem::take(&mut self.changed) {
             return;
         }
         self.changed = false;
-        self.peeked = Instant::now();
+        self.peeked = uptime;
         shared.clock.follow(shared.store.clock_offset());
         let Ok(version) = shared.store.version() else { return };
         if self.version.replace(version).is_some_and(|before| before != version) {

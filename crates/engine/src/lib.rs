@@ -11,6 +11,8 @@ mod liveness;
 mod operate;
 mod schemas;
 mod session;
+#[doc(hidden)]
+pub mod stepper;
 mod views;
 
 use std::collections::HashMap;
@@ -584,23 +586,7 @@ impl Engine {
 
     /// Recorded results of some steps of a task, in the order asked.
     pub fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<Arc<str>>>, Error> {
-        let mut found: Vec<Option<Arc<str>>> =
-            steps.iter().map(|no| self.inner.shared.cache.result(task, *no)).collect();
-        let missing: Vec<u16> = steps.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(no, _)| *no).collect();
-        if missing.is_empty() {
-            return Ok(found);
-        }
-        let mut read = self.store().results(task, &missing)?.into_iter();
-        for (no, slot) in steps.iter().zip(&mut found) {
-            if slot.is_none()
-                && let Some(Some(result)) = read.next()
-            {
-                let result: Arc<str> = result.into();
-                self.inner.shared.cache.keep_result(task, *no, result.clone());
-                *slot = Some(result);
-            }
-        }
-        Ok(found)
+        self.inner.shared.results(task, steps)
     }
 
     /// Results of every worker of the batches made from template step `worker`, as `(name, result)`.
