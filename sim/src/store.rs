@@ -1,0 +1,349 @@
+//! One process's view of the shared store: everything it commits is written down, and goes wrong when it is told to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tasker_store::sync::Mutex;
+use tasker_store::{
+    AttemptRecord, AuditRecord, Batch, ClaimRequest, Committed, DeadLetterRecord, Done, EventRecord, Op, StepRecord,
+    Store, TaskRecord, TemplateRecord, WorkerRecord,
+};
+use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, Report, TaskFilter};
+use uuid::Uuid;
+
+use crate::dice::Dice;
+
+/// What a process's next commit meets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing out of the ordinary.
+    #[default]
+    Fine,
+    /// The process dies before it.
+    DiesBefore,
+    /// The process dies after it, before it hears of it.
+    DiesAfter,
+    /// The process has died.
+    Dead,
+}
+
+/// Faults built in on purpose, to show that they are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A report is acknowledged and not stored.
+    SwallowedReport,
+    /// A creation is acknowledged and not stored.
+    SwallowedTask,
+    /// A report that comes too late is taken for the current attempt's.
+    StaleFence,
+    /// A step is given to a second worker while the first holds it.
+    GivenTwice,
+    /// A claim's lease never ends.
+    EndlessLease,
+    /// Idempotency keys are forgotten.
+    ForgottenKey,
+    /// A step's result is stored, its child's place in the queue is not.
+    LostChild,
+}
+
+/// A step as it was given to a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Given {
+    pub(crate) worker: i64,
+    pub(crate) task: i64,
+    pub(crate) no: u16,
+    pub(crate) fence: u32,
+}
+
+/// A commit as the store answered it.
+#[derive(Debug)]
+pub struct Entry {
+    pub(crate) process: usize,
+    pub(crate) now: i64,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) results: Vec<Result<Done, Error>>,
+    pub(crate) given: Vec<Given>,
+}
+
+#[derive(Default)]
+struct Seat {
+    fate: Fate,
+    /// Commits of its own.
+    commits: u64,
+}
+
+/// What all views share.
+pub struct Book {
+    entries: Vec<Entry>,
+    seats: Vec<Seat>,
+    commits: u64,
+    unavailable: bool,
+    jitter: Dice,
+    sabotage: Option<Sabotage>,
+    sabotaged: u64,
+    /// A way around the store, for sabotage.
+    back_door: Option<rusqlite::Connection>,
+}
+
+impl Book {
+    /// An empty book on the store in `file`.
+    pub fn new(seed: u64, sabotage: Option<Sabotage>, file: &Path) -> Book {
+        let back_door = sabotage.filter(|s| *s == Sabotage::LostChild);
+        Book {
+            entries: Vec::new(),
+            seats: Vec::new(),
+            commits: 0,
+            unavailable: false,
+            jitter: Dice::new(seed, 2),
+            sabotage,
+            sabotaged: 0,
+            back_door: back_door.and_then(|_| rusqlite::Connection::open(file).ok()),
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    pub(crate) fn set_fate(&mut self, process: usize, fate: Fate) {
+        self.seats[process].fate = fate;
+    }
+
+    pub(crate) fn fate(&self, process: usize) -> Fate {
+        self.seats[process].fate
+    }
+
+    pub(crate) fn set_unavailable(&mut self, unavailable: bool) {
+        self.unavailable = unavailable;
+    }
+
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
+    }
+}
+
+/// A process's view.
+pub struct View {
+    inner: Arc<dyn Store>,
+    book: Arc<Mutex<Book>>,
+    process: usize,
+}
+
+impl View {
+    /// The view of one more process, and its number.
+    pub fn new(inner: Arc<dyn Store>, book: &Arc<Mutex<Book>>) -> (View, usize) {
+        let mut open = book.lock();
+        open.seats.push(Seat::default());
+        let process = open.seats.len() - 1;
+        drop(open);
+        (View { inner, book: book.clone(), process }, process)
+    }
+
+    fn reach(&self) -> Result<(), Error> {
+        let book = self.book.lock();
+        let gone = book.unavailable || book.seats[self.process].fate == Fate::Dead;
+        if gone { Err(unavailable()) } else { Ok(()) }
+    }
+
+    /// Commits with one operation done wrong, if this is the time for it.
+    fn sabotaged(&self, sabotage: Sabotage, batch: &Batch) -> Result<Committed, Error> {
+        let mut ops: Vec<Op> = batch.ops.to_vec();
+        let mut claims: Vec<ClaimRequest> = batch.claims.to_vec();
+        let mut swallowed = Vec::new();
+        let often = { let mut book = self.book.lock(); book.sabotaged += 1; book.sabotaged.is_multiple_of(3) };
+        match sabotage {
+            Sabotage::SwallowedReport if often => {
+                let lost = ops.iter().position(|op| matches!(op, Op::Finish { report: Report::Success { .. }, .. }));
+                swallowed.extend(lost.map(|at| (at, Done::Finished { accepted: true })));
+            }
+            Sabotage::SwallowedTask if often => {
+                let lost = ops.iter().position(|op| matches!(op, Op::Create(_)));
+                swallowed.extend(lost.and_then(|at| {
+                    let Op::Create(new) = &ops[at] else { return None };
+                    Some((at, Done::Created { task: i64::MAX >> 20, uuid: new.uuid, existing: false }))
+                }));
+            }
+            Sabotage::StaleFence => {
+                for op in &mut ops {
+                    if let Op::Finish { task, no, fence, .. } = op
+                        && let Some(step) = self.inner.steps(*task)?.iter().find(|s| s.step.no == *no)
+                    {
+                        *fence = step.step.fence;
+                    }
+                }
+            }
+            Sabotage::EndlessLease if often => claims.iter_mut().for_each(|c| c.lease_ms = i64::MAX >> 8),
+            Sabotage::ForgottenKey => {
+                for op in &mut ops {
+                    if let Op::Create(new) = op
+                        && let Some(identity) = &mut new.idempotency
+                    {
+                        identity.key = new.uuid.to_string();
+                    }
+                }
+            }
+            _ => {}
+        }
+        for (at, _) in &swallowed {
+            ops.remove(*at);
+        }
+        let mut committed = self.inner.commit(&Batch { ops: &ops, claims: &claims, ..*batch })?;
+        for (at, done) in swallowed {
+            committed.results.insert(at, Ok(done));
+        }
+        if sabotage == Sabotage::GivenTwice
+            && let Some(twice) = committed.claimed.iter().find_map(|c| c.first()).cloned()
+            && often
+            && let Some(last) = committed.claimed.last_mut()
+        {
+            last.push(twice);
+        }
+        Ok(committed)
+    }
+}
+
+fn unavailable() -> Error {
+    Error::new(Kind::Unavailable, "store_unavailable", "the store is out of reach, as the simulation wants it")
+        .hint("wait")
+}
+
+impl Store for View {
+    fn url(&self) -> &str {
+        self.inner.url()
+    }
+
+    fn durability(&self) -> String {
+        self.inner.durability()
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
+        self.reach()?;
+        let (fate, sabotage, jitter) = {
+            let mut book = self.book.lock();
+            let fate = book.seats[self.process].fate;
+            if fate == Fate::DiesBefore {
+                book.seats[self.process].fate = Fate::Dead;
+                return Err(unavailable());
+            }
+            (fate, book.sabotage, book.jitter.any())
+        };
+        let batch = Batch { jitter_seed: batch.jitter_seed.map(|_| jitter), ..*batch };
+        let committed = match sabotage {
+            Some(sabotage) => self.sabotaged(sabotage, &batch)?,
+            None => self.inner.commit(&batch)?,
+        };
+        if fate == Fate::DiesAfter
+            && let Some(door) = &self.book.lock().back_door
+        {
+            // Whatever this commit queued is forgotten with its process.
+            door.execute("DELETE FROM ready WHERE enqueued_at = ?1", [batch.now]).map_err(|_| unavailable())?;
+        }
+        let mut given = Vec::new();
+        for (claim, claimed) in batch.claims.iter().zip(&committed.claimed) {
+            given.extend(claimed.iter().map(|c| Given { worker: claim.worker, task: c.task, no: c.no, fence: c.fence }));
+        }
+        let idle = committed.results.iter().all(|r| matches!(r, Ok(Done::Due(0)))) && given.is_empty();
+        let mut book = self.book.lock();
+        if !idle {
+            book.commits += 1;
+            book.seats[self.process].commits += 1;
+            let (ops, results) = (batch.ops.to_vec(), committed.results.clone());
+            book.entries.push(Entry { process: self.process, now: batch.now, ops, results, given });
+        }
+        if fate == Fate::DiesAfter {
+            book.seats[self.process].fate = Fate::Dead;
+            return Err(unavailable());
+        }
+        Ok(committed)
+    }
+
+    fn version(&self) -> Result<u64, Error> {
+        self.reach()?;
+        let book = self.book.lock();
+        Ok(book.commits - book.seats[self.process].commits)
+    }
+
+    fn next_wake(&self) -> Result<Option<i64>, Error> {
+        self.reach()?;
+        self.inner.next_wake()
+    }
+
+    fn high_water(&self) -> Result<i64, Error> {
+        self.inner.high_water()
+    }
+
+    fn workflow(&self, template: i64) -> Result<Arc<tasker_core::graph::Workflow>, Error> {
+        self.inner.workflow(template)
+    }
+
+    fn find_template(&self, namespace: &str, name: &str, version: Option<&str>) -> Result<Option<TemplateRecord>, Error> {
+        self.reach()?;
+        self.inner.find_template(namespace, name, version)
+    }
+
+    fn templates(&self) -> Result<Vec<TemplateRecord>, Error> {
+        self.inner.templates()
+    }
+
+    fn task(&self, uuid: Uuid) -> Result<Option<TaskRecord>, Error> {
+        self.inner.task(uuid)
+    }
+
+    fn tasks(&self, filter: &TaskFilter) -> Result<(Vec<TaskRecord>, u64), Error> {
+        self.inner.tasks(filter)
+    }
+
+    fn steps(&self, task: i64) -> Result<Vec<StepRecord>, Error> {
+        self.inner.steps(task)
+    }
+
+    fn attempts(&self, task: i64) -> Result<Vec<AttemptRecord>, Error> {
+        self.inner.attempts(task)
+    }
+
+    fn history(&self, task: i64) -> Result<(Vec<StepRecord>, Vec<AttemptRecord>), Error> {
+        self.inner.history(task)
+    }
+
+    fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error> {
+        self.reach()?;
+        self.inner.results(task, steps)
+    }
+
+    fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
+        self.reach()?;
+        self.inner.lost(held)
+    }
+
+    fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        self.inner.inputs(task, no)
+    }
+
+    fn checkpoint(&self, task: i64, no: u16) -> Result<Option<String>, Error> {
+        self.inner.checkpoint(task, no)
+    }
+
+    fn audit(&self, task: i64) -> Result<Vec<AuditRecord>, Error> {
+        self.inner.audit(task)
+    }
+
+    fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error> {
+        self.inner.task_uuids(filter)
+    }
+
+    fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
+        self.inner.dead_letters(filter)
+    }
+
+    fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, Error> {
+        self.inner.events(filter)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.inner.workers()
+    }
+
+    fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
+        self.inner.doctor(now)
+    }
+}
