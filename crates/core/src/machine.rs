@@ -1021,8 +1021,9 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
             }
         };
         hood.set(at, StepState::Pending);
+        // So that a step which an expansion creates from now on, even one that never was, starts with the gap below too.
+        hood.task.fence_base = hood.task.fence_base.max(step.fence + 1);
         if taken_back {
-            hood.task.fence_base = hood.task.fence_base.max(step.fence + 1);
             hood.task.counts.total -= 1;
             changes.removed.push(step.no);
             hood.rows.remove(at);

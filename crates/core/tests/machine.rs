@@ -907,6 +907,17 @@ fn reset_of_a_decision_removes_what_it_created_and_decides_again() {
 }
 
 #[test]
+fn a_step_that_exists_for_the_first_time_after_a_reset_is_told_apart_from_one_that_needs_no_fresh_results() {
+    let mut world = world_of(APPROVAL, &["validate"]);
+    world.act(Action::Reset { no: world.no("validate") });
+    world.succeed("validate");
+    world.decide("route", &["manager"]);
+    let fence = world.claim("manager");
+    let attempts = world.step("manager").attempts_shown();
+    assert!(fence > attempts + 1, "no gap: {fence}; whoever kept the old result of `validate` would use it");
+}
+
+#[test]
 fn reset_of_a_batchable_step_makes_new_workers() {
     let mut world = World::new(&batch(""));
     world.succeed_with("analyze", batches("rows", 3));

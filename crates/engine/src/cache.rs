@@ -48,6 +48,14 @@ impl Cache {
         entries.tasks.entry(task).or_default().info = Some(info);
     }
 
+    /// Whether the result of a step can create steps; true of a task that is not known.
+    pub(crate) fn is_expander(&self, task: i64, no: u16) -> bool {
+        self.info(task).is_none_or(|info| {
+            let graph = &info.workflow.graph;
+            usize::from(no) < graph.len() && graph.is_expander(no)
+        })
+    }
+
     pub(crate) fn result(&self, task: i64, no: u16) -> Option<Arc<str>> {
         self.entries.lock().tasks.get(&task)?.results.get(&no).cloned()
     }

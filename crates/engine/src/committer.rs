@@ -366,7 +366,10 @@ impl Loop {
         for (op, result) in ops.into_iter().zip(&results) {
             if let Op::Finish { task, no, fence, worker, report, .. } = op {
                 match (result, report) {
-                    (Ok(Done::Finished { accepted: true }), Report::Success { result, .. }) => {
+                    // Where steps are asked for, the machine may have refused the result.
+                    (Ok(Done::Finished { accepted: true }), Report::Success { result, .. })
+                        if !shared.cache.is_expander(task, no) =>
+                    {
                         shared.cache.keep_result(task, no, result.into());
                     }
                     (Ok(Done::Finished { accepted: false }), _) => {
