@@ -14,6 +14,8 @@ pub(crate) struct Clock {
     started: Option<Instant>,
     /// Unix milliseconds at `started`.
     base: i64,
+    /// `base`, or the high-water mark if that is later.
+    floor: i64,
     /// What `now` has been moved by with [`Clock::advance`].
     skew: AtomicI64,
     /// By how much the database's clock is ahead of this machine's.
@@ -30,14 +32,18 @@ impl Clock {
     }
 
     fn with_wall(high_water: i64, wall: fn() -> i64) -> Clock {
-        let base = wall().max(high_water);
+        Clock::starting(wall(), high_water, wall)
+    }
+
+    fn starting(base: i64, high_water: i64, wall: fn() -> i64) -> Clock {
+        let floor = base.max(high_water);
         let (skew, offset, last) = (AtomicI64::new(0), AtomicI64::new(0), AtomicI64::new(high_water));
-        Clock { started: Some(Instant::now()), base, skew, offset, last, wall }
+        Clock { started: Some(Instant::now()), base, floor, skew, offset, last, wall }
     }
 
     /// A clock that stands at `base` (Unix milliseconds) until it is advanced.
-    pub(crate) fn standing(base: i64) -> Clock {
-        Clock { started: None, ..Clock::with_wall(base, || 0) }
+    pub(crate) fn standing(base: i64, high_water: i64) -> Clock {
+        Clock { started: None, ..Clock::starting(base, high_water, || 0) }
     }
 
     /// How long it has been running; unlike [`Clock::now`] it follows no other clock.
@@ -48,10 +54,13 @@ impl Clock {
 
     /// Unix milliseconds.
     pub(crate) fn now(&self) -> i64 {
-        let carried = self.base + self.started.map_or(0, |started| started.elapsed().as_millis() as i64);
+        let offset = self.offset.load(Ordering::Relaxed);
+        // A database's clock has seen the high-water mark: what this machine's is behind must not count twice.
+        let base = if offset == 0 { self.floor } else { self.base };
+        let carried = base + self.started.map_or(0, |started| started.elapsed().as_millis() as i64);
         // Forward jumps (a machine that slept) are taken over; the base of the monotonic clock stays behind them.
         let wall = carried.max((self.wall)());
-        let now = wall + self.offset.load(Ordering::Relaxed) + self.skew.load(Ordering::Relaxed);
+        let now = wall + offset + self.skew.load(Ordering::Relaxed);
         self.last.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
@@ -92,5 +101,22 @@ mod tests {
         assert!(clock.now() >= before, "a slower clock is waited for");
         clock.follow(60_000);
         assert!(clock.now() >= before + 60_000, "a faster clock is followed");
+    }
+
+    #[test]
+    fn a_machine_that_is_behind_its_database_does_not_end_up_ahead_of_it() {
+        let (machine, database) = (1_000_000, 1_005_000);
+        let clock = Clock::standing(machine, database);
+        clock.follow(database - machine);
+        assert_eq!(clock.now(), database);
+        clock.advance(10);
+        assert_eq!(clock.now(), database + 10);
+    }
+
+    #[test]
+    fn without_another_clock_the_high_water_mark_carries_time_on() {
+        let clock = Clock::standing(1_000_000, 1_005_000);
+        clock.advance(10);
+        assert_eq!(clock.now(), 1_005_010);
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, jitter: bool, max_crashes: u32) -> Shared {
+        // Before anything asks for the time: a clock that is ahead would end other workers' leases at once.
+        clock.follow(store.clock_offset());
         Shared {
             store,
             clock,

@@ -27,7 +27,7 @@ pub struct Stepper {
 impl Stepper {
     /// A process that starts at time `now`, or at the store's high-water mark if that is later.
     pub fn new(store: Arc<dyn Store>, now: i64, max_crashes: u32) -> Result<Stepper, Error> {
-        let clock = Clock::standing(now.max(store.high_water()?));
+        let clock = Clock::standing(now, store.high_water()?);
         let shared = Shared::new(store, clock, true, max_crashes);
         let state = Loop::new(&shared);
         Ok(Stepper { shared, state, schemas: Schemas::default() })
