@@ -118,6 +118,14 @@ impl Model {
         self.tasks[task].state
     }
 
+    /// Where a task and its steps stand.
+    pub(crate) fn told(&self, task: usize) -> String {
+        let seen = &self.tasks[task];
+        let steps = seen.steps.iter().filter_map(|(no, s)| Some(format!("{no} {}", s.state?.as_str())));
+        let state = seen.state.map_or("unknown", TaskState::as_str);
+        format!("{} is {state}, paused {}: {}", seen.workflow.template.name, seen.paused, steps.collect::<Vec<_>>().join(", "))
+    }
+
     pub(crate) fn step_numbers(&self, task: usize) -> Vec<u16> {
         self.tasks[task].steps.keys().copied().collect()
     }
@@ -192,7 +200,7 @@ impl Model {
                     let Some(number) = self.by_uuid(*task) else { continue };
                     touched.insert(number);
                     operated.insert(number);
-                    self.act(number, order, &mut ended, &mut reworked);
+                    self.act(number, order, &mut reworked);
                 }
                 (Op::DeadLetter { reason, order, .. }, Ok(Done::Acted)) => {
                     // The simulation's operators give the task as their reason.
@@ -200,7 +208,7 @@ impl Model {
                     touched.insert(number);
                     operated.insert(number);
                     let order = if *order == LetterOrder::Replay { Order::RetryFailed } else { Order::GiveUp };
-                    self.act(number, &order, &mut ended, &mut reworked);
+                    self.act(number, &order, &mut reworked);
                 }
                 (Op::AddWorker(new), Ok(Done::Worker(worker))) => {
                     self.workers.insert(new.name.clone(), *worker);
@@ -286,21 +294,12 @@ impl Model {
         self.tasks.len() - 1
     }
 
-    fn act(
-        &mut self,
-        number: usize,
-        order: &Order,
-        ended: &mut BTreeSet<(usize, u16, u32)>,
-        reworked: &mut BTreeSet<usize>,
-    ) {
+    /// Which claims an operator's action ended is seen in the rows.
+    fn act(&mut self, number: usize, order: &Order, reworked: &mut BTreeSet<usize>) {
         let task = &mut self.tasks[number];
         task.operated |= !matches!(order, Order::Pause | Order::Resume);
         if matches!(order, Order::Reset(_) | Order::RetryFailed) {
             reworked.insert(number);
-        }
-        if !matches!(order, Order::Pause | Order::Resume) {
-            // Which claims it ended is seen in the rows.
-            ended.extend(task.steps.iter().filter_map(|(no, s)| Some((number, *no, s.live?))));
         }
     }
 

@@ -70,6 +70,8 @@ struct Seat {
     fate: Fate,
     /// Commits of its own.
     commits: u64,
+    /// What its database would say of its clock.
+    clock_offset: i64,
 }
 
 /// What all views share.
@@ -107,6 +109,10 @@ impl Book {
 
     pub(crate) fn set_fate(&mut self, process: usize, fate: Fate) {
         self.seats[process].fate = fate;
+    }
+
+    pub(crate) fn set_clock_offset(&mut self, process: usize, offset: i64) {
+        self.seats[process].clock_offset = offset;
     }
 
     pub(crate) fn fate(&self, process: usize) -> Fate {
@@ -261,6 +267,10 @@ impl Store for View {
         self.reach()?;
         let book = self.book.lock();
         Ok(book.commits - book.seats[self.process].commits)
+    }
+
+    fn clock_offset(&self) -> i64 {
+        self.book.lock().seats[self.process].clock_offset
     }
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {
