@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod dice;
+pub mod differential;
 pub mod model;
 pub mod report;
 pub mod script;

@@ -392,15 +392,15 @@ impl Model {
         Ok((record, steps))
     }
 
-    /// What must hold of a task once it rests and nothing is on its way.
-    pub(crate) fn at_rest(&self, number: usize) -> Held {
+    /// What must hold of a task once it rests and nothing is on its way. `well`: every handler succeeded.
+    pub(crate) fn at_rest(&self, number: usize, well: bool) -> Held {
         let seen = &self.tasks[number];
         let (record, steps) = self.rows(number)?;
         let rows = Rows { task: &record.task, workflow: &seen.workflow, steps: &steps, max_crashes: self.max_crashes };
         let attempts = self.store.attempts(seen.id).map_err(|e| self.broken(number, format!("the store answers: {e}")))?;
         self.history(number, &steps, &attempts)?;
         if !seen.operated {
-            foretold(&rows, seen.script, &attempts).map_err(|what| self.broken(number, what))?;
+            foretold(&rows, (!well).then_some(seen.script), &attempts).map_err(|what| self.broken(number, what))?;
         }
         let filter = DeadLetterFilter { task_uuid: Some(seen.uuid.to_string()), ..DeadLetterFilter::default() };
         let letters = self.store.dead_letters(&filter).map_err(|e| self.broken(number, e.to_string()))?.len();
@@ -462,7 +462,7 @@ impl Model {
 }
 
 /// Whether a resting task that no operator touched came to the end its scripts lead to.
-fn foretold(rows: &Rows, script: u64, attempts: &[AttemptRecord]) -> Result<(), String> {
+fn foretold(rows: &Rows, script: Option<u64>, attempts: &[AttemptRecord]) -> Result<(), String> {
     let end = if rows.steps.iter().all(|r| {
         let isolated = rows.span(r.step.no).is_some_and(|s| rows.strategy(s) == FailureStrategy::Isolate);
         r.step.state.is_done() || isolated && r.step.state == StepState::Error
@@ -478,7 +478,8 @@ fn foretold(rows: &Rows, script: u64, attempts: &[AttemptRecord]) -> Result<(), 
         let step = &record.step;
         let template = &rows.workflow.template.steps[usize::from(step.template)];
         let is_expander = rows.workflow.graph.is_expander(step.template);
-        let Plan { failures, permanent, nonsense, .. } = script::plan(script, step.no);
+        let Plan { failures, permanent, nonsense, .. } =
+            script.map_or(script::WELL, |script| script::plan(script, step.no));
         let tries = if template.retry.retryable { template.retry.max_attempts.max(1) } else { 1 };
         let (state, used) = if failures >= tries {
             (StepState::Error, tries)

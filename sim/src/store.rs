@@ -79,6 +79,10 @@ pub struct Book {
     entries: Vec<Entry>,
     seats: Vec<Seat>,
     commits: u64,
+    /// Commits that were tried.
+    tried: u64,
+    /// Commits by their number, and what the process meets that tries them.
+    kills: Vec<(u64, Fate)>,
     unavailable: bool,
     jitter: Dice,
     sabotage: Option<Sabotage>,
@@ -95,6 +99,8 @@ impl Book {
             entries: Vec::new(),
             seats: Vec::new(),
             commits: 0,
+            tried: 0,
+            kills: Vec::new(),
             unavailable: false,
             jitter: Dice::new(seed, 2),
             sabotage,
@@ -109,6 +115,10 @@ impl Book {
 
     pub(crate) fn set_fate(&mut self, process: usize, fate: Fate) {
         self.seats[process].fate = fate;
+    }
+
+    pub(crate) fn set_kills(&mut self, kills: Vec<(u64, Fate)>) {
+        self.kills = kills;
     }
 
     pub(crate) fn set_clock_offset(&mut self, process: usize, offset: i64) {
@@ -226,7 +236,10 @@ impl Store for View {
         self.reach()?;
         let (fate, sabotage, jitter) = {
             let mut book = self.book.lock();
-            let fate = book.seats[self.process].fate;
+            book.tried += 1;
+            let tried = book.tried;
+            let kill = book.kills.iter().find(|(commit, _)| *commit == tried).map(|(_, fate)| *fate);
+            let fate = kill.unwrap_or(book.seats[self.process].fate);
             if fate == Fate::DiesBefore {
                 book.seats[self.process].fate = Fate::Dead;
                 return Err(unavailable());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use serde_json::Value;
@@ -94,12 +95,25 @@ pub struct Setup {
     pub trace: bool,
     /// A fault of the store's own, to be found.
     pub sabotage: Option<Sabotage>,
+    /// Only tasks of this template, whose handlers all succeed.
+    pub only: Option<&'static str>,
+    /// Commits by their number, and what the process meets that tries them.
+    pub kills: Vec<(u64, Fate)>,
 }
 
 impl Setup {
     /// A seed with everything it has.
     pub fn new(seed: u64) -> Setup {
-        Setup { seed, without: Vec::new(), tasks_max: usize::MAX, trouble_ms: TROUBLE_MS, trace: false, sabotage: None }
+        Setup {
+            seed,
+            without: Vec::new(),
+            tasks_max: usize::MAX,
+            trouble_ms: TROUBLE_MS,
+            trace: false,
+            sabotage: None,
+            only: None,
+            kills: Vec::new(),
+        }
     }
 }
 
@@ -131,6 +145,8 @@ pub struct Ground {
     store: Arc<dyn Store>,
     file: PathBuf,
     templates: Vec<String>,
+    /// Names of one run are not another's.
+    runs: AtomicU64,
 }
 
 impl Ground {
@@ -144,7 +160,7 @@ impl Ground {
         for result in sqlite.commit(&batch)?.results {
             result?;
         }
-        Ok(Ground { store: Arc::new(sqlite), file, templates })
+        Ok(Ground { store: Arc::new(sqlite), file, templates, runs: AtomicU64::new(0) })
     }
 
     /// Checks the whole store.
@@ -227,6 +243,7 @@ enum Event {
 struct World<'a> {
     setup: &'a Setup,
     ground: &'a Ground,
+    run: u64,
     book: Arc<Mutex<Book>>,
     model: Model,
     base: i64,
@@ -275,13 +292,16 @@ impl<'a> World<'a> {
     fn new(ground: &'a Ground, setup: &'a Setup) -> Result<World<'a>, Error> {
         let seed = setup.seed;
         let mut dice = Dice::new(seed, 10);
-        let book = Arc::new(Mutex::new(Book::new(seed, setup.sabotage, &ground.file)));
+        let mut book = Book::new(seed, setup.sabotage, &ground.file);
+        book.set_kills(setup.kills.clone());
+        let book = Arc::new(Mutex::new(book));
         let max_crashes = if dice.often(30) { 3 } else { 1_000 };
         let active: Vec<Fault> = Fault::ALL.into_iter().filter(|_| dice.often(65)).collect();
         let active = active.into_iter().filter(|f| !setup.without.contains(f)).collect();
         let mut world = World {
             setup,
             ground,
+            run: ground.runs.fetch_add(1, Ordering::Relaxed),
             model: Model::new(ground.store.clone(), max_crashes),
             book,
             base: ground.store.high_water()? + 86_400_000,
@@ -291,7 +311,7 @@ impl<'a> World<'a> {
             processes: Vec::new(),
             wishes: Vec::new(),
             calm: false,
-            healed: false,
+            healed: setup.only.is_some(),
             under_way: 0,
             // Leases end early by such clocks, so only where worker deaths do not add up to a verdict.
             lone_clocks: max_crashes > 3 && dice.often(40),
@@ -341,12 +361,13 @@ impl<'a> World<'a> {
 
     fn wish(&self, dice: &mut Dice, number: usize) -> Wish {
         let script = dice.below(1_000_000_000);
-        let template = dice.one(&self.ground.templates).clone();
+        let drawn = dice.one(&self.ground.templates).clone();
+        let template = self.setup.only.map_or(drawn, str::to_string);
         let mut request =
             TaskRequest::new(NAMESPACE, &template, json_text(format!("{{\"script\": {script}}}")));
         request.priority = dice.between(-1, 1) as i32;
         if dice.often(50) {
-            request.idempotency_key = Some(format!("{}-{number}", self.setup.seed));
+            request.idempotency_key = Some(format!("{}-{}-{number}", self.setup.seed, self.run));
         }
         if dice.often(15) {
             request.run_at = Some(time(self.base + dice.between(1_000, 30_000)));
@@ -392,7 +413,7 @@ impl<'a> World<'a> {
         }
         self.settle()?;
         for task in 0..self.model.tasks.len() {
-            self.model.at_rest(task)?;
+            self.model.at_rest(task, self.healed)?;
         }
         for (number, wish) in self.wishes.iter().enumerate() {
             if let Some(uuid) = wish.acknowledged
@@ -474,7 +495,7 @@ impl<'a> World<'a> {
 
     /// Handlers succeed from now on; operators retry what failed, and everything completes.
     fn heal(&mut self) -> Held {
-        if self.setup.seed % 3 != 0 {
+        if !self.setup.seed.is_multiple_of(3) && !self.healed {
             return Ok(());
         }
         self.healed = true;
@@ -562,7 +583,7 @@ impl<'a> World<'a> {
                 _ => both,
             };
             asks.push(NewWorker {
-                name: format!("s{}-p{number}-w{worker}", self.setup.seed),
+                name: format!("s{}-{}-p{number}-w{worker}", self.setup.seed, self.run),
                 language: "rust".into(),
                 sdk_version: "0".into(),
                 queues,
