@@ -673,7 +673,9 @@ impl<T: Tables> Work<'_, T> {
     }
 
     fn worker_gone(&mut self, name: &str, stopped: bool) -> Result<Done, T::Trouble> {
-        let Some(Found { worker, held }) = self.tables.worker(name)? else { return Ok(Done::Nothing) };
+        let Some(Found { worker, mut held }) = self.tables.worker(name)? else { return Ok(Done::Nothing) };
+        // The order in which they may be claimed again is the same on every store.
+        held.sort_unstable();
         for (id, fence) in &held {
             let (task, no) = split(*id);
             let event = if stopped {

@@ -76,6 +76,7 @@ scenarios![
     a_checkpoint_of_a_lost_attempt_is_not_stored,
     a_worker_that_died_costs_a_crash,
     a_worker_that_stopped_costs_nothing,
+    a_worker_that_leaves_in_the_commit_that_ends_its_lease_leaves_what_it_got_since,
     a_step_that_kills_its_workers_is_given_up,
     a_delayed_task_starts_at_its_time,
     a_stale_task_becomes_a_dead_letter,
@@ -727,6 +728,19 @@ fn a_worker_that_stopped_costs_nothing(s: &Setup) {
     assert_eq!((committed.claimed[0][0].fence, committed.claimed[0][0].attempts), (2, 0));
     assert_eq!(s.step(task, "a").step.crashes, 0);
     assert_eq!(s.ends(task, 0), [AttemptEnd::Released]);
+}
+
+fn a_worker_that_leaves_in_the_commit_that_ends_its_lease_leaves_what_it_got_since(s: &Setup) {
+    let (leaves, other) = (s.worker("leaves", &["shop"]), s.worker("other", &["shop"]));
+    let task = s.task_of(CHAIN);
+    s.take(&leaves);
+    s.pass(LEASE_MS);
+    // The lease ends, the step is given to the same worker again, and then the worker goes.
+    let ops = [Op::Due { limit: 10 }, Op::WorkerGone { name: "leaves".into(), stopped: true }];
+    s.commit(&ops, &[ClaimRequest { slots: 1, ..leaves }]);
+    assert_eq!(s.ends(task, 0), [AttemptEnd::LeaseExpired, AttemptEnd::Released]);
+    let committed = s.commit(&[], std::slice::from_ref(&other));
+    assert_eq!((committed.claimed[0][0].no, committed.claimed[0][0].fence), (0, 3));
 }
 
 fn a_step_that_kills_its_workers_is_given_up(s: &Setup) {

@@ -60,6 +60,7 @@ scenarios![
     a_checkpoint_of_a_lost_attempt_is_not_stored,
     a_worker_that_died_costs_a_crash,
     a_worker_that_stopped_costs_nothing,
+    a_worker_that_leaves_in_the_commit_that_ends_its_lease_leaves_what_it_got_since,
     a_step_that_kills_its_workers_is_given_up,
     a_delayed_task_starts_at_its_time,
     a_stale_task_becomes_a_dead_letter,

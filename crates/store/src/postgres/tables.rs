@@ -1322,7 +1322,17 @@ impl Tables for Rows<'_> {
     }
 
     fn worker(&mut self, name: &str) -> Result<Option<Found>> {
-        Ok(self.workers.get(&text(name)).cloned().flatten())
+        let Some(Found { worker, held }) = self.workers.get(&text(name)).cloned().flatten() else { return Ok(None) };
+        // Read when the batch began; its operations may have ended some of these leases, and given others.
+        let mut held: FxHashMap<i64, u32> = held.into_iter().collect();
+        for (id, entry) in &self.steps {
+            let holds = |e: &&StepEntry| e.step.state == StepState::InProgress && e.step.worker == worker;
+            match entry.as_ref().filter(holds) {
+                Some(entry) => drop(held.insert(*id, entry.step.fence)),
+                None => drop(held.remove(id)),
+            }
+        }
+        Ok(Some(Found { worker, held: held.into_iter().collect() }))
     }
 
     fn worker_gone(&mut self, worker: i64) -> Result<()> {
