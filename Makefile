@@ -7,11 +7,12 @@ export TASKER_RUBY ?= $(CURDIR)/workers/ruby/exe/tasker-ruby
 tasker := $(CARGO_TARGET_DIR)/release/tasker
 demo_store := $(cache)/demo/demo.db
 
-.PHONY: help demo test parity bench lint prepare fmt
+.PHONY: help demo test sim parity bench lint prepare fmt
 
 help:
 	@echo "make demo    install what is missing, build, run an order through the embedded store"
 	@echo "make test    install what is missing, run every suite"
+	@echo "make sim     simulate engines, store and workers under faults: 10,000 seeds (seeds=N from=N)"
 	@echo "make parity  run every language through the same cases, write docs/parity.md"
 	@echo "make lint    formatting and lints, as CI runs them"
 	@echo "make bench   latency and throughput of this machine"
@@ -31,6 +32,12 @@ demo: prepare
 
 test: prepare
 	@scripts/test
+
+sim: seeds ?= 10000
+sim: from ?= 1
+sim:
+	@cargo build --locked --release -p tasker-sim --quiet
+	@$(CARGO_TARGET_DIR)/release/tasker-sim --seeds $(seeds) --from $(from)
 
 parity: prepare
 	@TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host $(TASKER_PYTHON) conformance/parity.py

@@ -70,7 +70,10 @@ fn main() -> Result<ExitCode> {
         }
         totals.add(&outcome);
         if arguments.trace {
-            outcome.trace.iter().for_each(|(task, text)| println!("{:>3} {text}", task.map_or(String::new(), |t| format!("#{t}"))));
+            outcome
+                .trace
+                .iter()
+                .for_each(|(task, text)| println!("{:>3} {text}", task.map_or(String::new(), |t| format!("#{t}"))));
         }
         if outcome.violation.is_some() {
             println!("{}", story(&setup, &outcome));

@@ -123,7 +123,12 @@ impl Model {
         let seen = &self.tasks[task];
         let steps = seen.steps.iter().filter_map(|(no, s)| Some(format!("{no} {}", s.state?.as_str())));
         let state = seen.state.map_or("unknown", TaskState::as_str);
-        format!("{} is {state}, paused {}: {}", seen.workflow.template.name, seen.paused, steps.collect::<Vec<_>>().join(", "))
+        format!(
+            "{} is {state}, paused {}: {}",
+            seen.workflow.template.name,
+            seen.paused,
+            steps.collect::<Vec<_>>().join(", ")
+        )
     }
 
     pub(crate) fn step_numbers(&self, task: usize) -> Vec<u16> {
@@ -165,9 +170,12 @@ impl Model {
                     let Some(number) = self.task_number(*task) else { continue };
                     touched.insert(number);
                     let is_live = self.is_live(number, *no, *fence) && !ended.contains(&(number, *no, *fence));
-                    self.digest = hash(&[self.digest, number as u64, u64::from(*no), u64::from(*fence), u64::from(*accepted)]);
+                    self.digest =
+                        hash(&[self.digest, number as u64, u64::from(*no), u64::from(*fence), u64::from(*accepted)]);
                     if *accepted && !is_live {
-                        let what = format!("at most one result is accepted a claim, and only the current one's: step {no} fence {fence}");
+                        let what = format!(
+                            "at most one result is accepted a claim, and only the current one's: step {no} fence {fence}"
+                        );
                         return Err(self.broken(number, what));
                     }
                     if !accepted {
@@ -191,7 +199,9 @@ impl Model {
                         let is_live = self.is_live(number, *no, *fence) && !ended.contains(&(number, *no, *fence));
                         let was_lost = lost.contains(&(*task, *no, *fence));
                         if is_live == was_lost && !operated.contains(&number) {
-                            let what = format!("exactly the current claim is renewed: step {no} fence {fence} live {is_live} lost {was_lost}");
+                            let what = format!(
+                                "exactly the current claim is renewed: step {no} fence {fence} live {is_live} lost {was_lost}"
+                            );
                             return Err(self.broken(number, what));
                         }
                     }
@@ -241,27 +251,35 @@ impl Model {
                     }
                 }
                 (op, Ok(done)) if matches!(op, Op::Create(_) | Op::Finish { .. }) => {
-                    return Err(Violation { what: format!("an operation gets its answer: {op:?} got {done:?}"), task: None });
+                    return Err(Violation {
+                        what: format!("an operation gets its answer: {op:?} got {done:?}"),
+                        task: None,
+                    });
                 }
                 _ => {}
             }
         }
         for given in &entry.given {
             let Some(number) = self.task_number(given.task) else {
-                return Err(Violation { what: format!("only acknowledged rows are given out: task row {}", given.task), task: None });
+                return Err(Violation {
+                    what: format!("only acknowledged rows are given out: task row {}", given.task),
+                    task: None,
+                });
             };
             self.digest = hash(&[self.digest, number as u64, u64::from(given.no), u64::from(given.fence)]);
             touched.insert(number);
             let step = self.tasks[number].steps.entry(given.no).or_default();
             if given.fence <= step.given {
-                let what = format!("a claim's fence is new: step {} fence {} after {}", given.no, given.fence, step.given);
+                let what =
+                    format!("a claim's fence is new: step {} fence {} after {}", given.no, given.fence, step.given);
                 return Err(self.broken(number, what));
             }
             if let Some(before) = step.live
                 && !ended.contains(&(number, given.no, before))
                 && !operated.contains(&number)
             {
-                let what = format!("one live lease a step: step {} fence {} while {before} runs", given.no, given.fence);
+                let what =
+                    format!("one live lease a step: step {} fence {} while {before} runs", given.no, given.fence);
                 return Err(self.broken(number, what));
             }
             step.given = given.fence;
@@ -318,10 +336,7 @@ impl Model {
         let rows = Rows { task: &record.task, workflow: &workflow, steps: &steps, max_crashes: self.max_crashes };
         check(&rows).map_err(|what| self.broken(number, what))?;
         let before = self.tasks[number].state;
-        if before.is_some_and(TaskState::is_final)
-            && before != Some(record.task.state)
-            && !operated.contains(&number)
-        {
+        if before.is_some_and(TaskState::is_final) && before != Some(record.task.state) && !operated.contains(&number) {
             let what = format!("an ended task stays ended: {before:?} became {:?}", record.task.state);
             return Err(self.broken(number, what));
         }
@@ -339,7 +354,8 @@ impl Model {
                 return Err(self.broken(number, what));
             }
             if step.state == StepState::InProgress && (step.fence != seen.given || seen.live != Some(step.fence)) {
-                let what = format!("what runs was given to someone: step {no} fence {}, given {}", step.fence, seen.given);
+                let what =
+                    format!("what runs was given to someone: step {no} fence {}, given {}", step.fence, seen.given);
                 return Err(self.broken(number, what));
             }
             let live = seen.live.filter(|fence| step.state == StepState::InProgress && step.fence == *fence);
@@ -364,7 +380,12 @@ impl Model {
             self.tasks[number].steps.insert(no, seen);
         }
         let task = &mut self.tasks[number];
-        let gone: Vec<u16> = task.steps.iter().filter(|(no, s)| s.state.is_some() && rows.step(**no).is_none()).map(|(no, _)| *no).collect();
+        let gone: Vec<u16> = task
+            .steps
+            .iter()
+            .filter(|(no, s)| s.state.is_some() && rows.step(**no).is_none())
+            .map(|(no, _)| *no)
+            .collect();
         if let Some(no) = gone.first().filter(|_| !is_reworked) {
             return Err(self.broken(number, format!("a step does not vanish: step {no}")));
         }
@@ -397,7 +418,8 @@ impl Model {
         let seen = &self.tasks[number];
         let (record, steps) = self.rows(number)?;
         let rows = Rows { task: &record.task, workflow: &seen.workflow, steps: &steps, max_crashes: self.max_crashes };
-        let attempts = self.store.attempts(seen.id).map_err(|e| self.broken(number, format!("the store answers: {e}")))?;
+        let attempts =
+            self.store.attempts(seen.id).map_err(|e| self.broken(number, format!("the store answers: {e}")))?;
         self.history(number, &steps, &attempts)?;
         if !seen.operated {
             foretold(&rows, (!well).then_some(seen.script), &attempts).map_err(|what| self.broken(number, what))?;
@@ -418,11 +440,14 @@ impl Model {
             *ends.entry((attempt.no, attempt.fence)).or_default() += 1;
         }
         if let Some(claim) = seen.claims.iter().find(|c| ends.get(c) != Some(&1)) {
-            let what = format!("every claim ends once: step {} fence {} ended {:?} times", claim.0, claim.1, ends.get(claim));
+            let what =
+                format!("every claim ends once: step {} fence {} ended {:?} times", claim.0, claim.1, ends.get(claim));
             return Err(self.broken(number, what));
         }
         if let Some(claim) = ends.keys().find(|c| !seen.claims.contains(c)) {
-            return Err(self.broken(number, format!("only what was given out ends: step {} fence {}", claim.0, claim.1)));
+            return Err(
+                self.broken(number, format!("only what was given out ends: step {} fence {}", claim.0, claim.1))
+            );
         }
         for step in steps.iter().map(|s| &s.step).filter(|s| s.state == StepState::Complete) {
             let results = attempts

@@ -97,7 +97,10 @@ pub fn story(setup: &Setup, found: &Outcome) -> String {
         .collect();
     let mut lines = vec![
         format!("seed {} breaks: {}", setup.seed, found.violation.as_ref().map_or("", |v| &v.what)),
-        format!("smallest: faults {left:?}, at most {} tasks, trouble for {} ms", smallest.tasks_max, smallest.trouble_ms),
+        format!(
+            "smallest: faults {left:?}, at most {} tasks, trouble for {} ms",
+            smallest.tasks_max, smallest.trouble_ms
+        ),
         format!("it breaks: {}", violation.what),
     ];
     lines.extend(about[about.len().saturating_sub(LINES)..].iter().map(|l| format!("  {l}")));

@@ -83,9 +83,10 @@ pub fn result(workflow: &Workflow, script: u64, nonsense: bool, attempt: &Attemp
             result["decision_point_outcome"] = json!({"type": "create_steps", "step_names": ["nowhere"]});
         }
         StepKind::Decision => {
-            let chosen = children.iter().enumerate().filter(|(i, t)| {
-                graph.kinds[usize::from(**t)] != StepKind::BatchWorker && (choice >> (8 * i)) % 3 > 0
-            });
+            let chosen = children
+                .iter()
+                .enumerate()
+                .filter(|(i, t)| graph.kinds[usize::from(**t)] != StepKind::BatchWorker && !(choice >> (8 * i)).is_multiple_of(3));
             let names: Vec<&str> = chosen.map(|(_, t)| name(t)).collect();
             result["decision_point_outcome"] = match names.as_slice() {
                 [] => json!({"type": "no_branches"}),
@@ -96,7 +97,9 @@ pub fn result(workflow: &Workflow, script: u64, nonsense: bool, attempt: &Attemp
             let worker = workflow.template.steps[usize::from(attempt.step)].batch.as_ref();
             let worker = worker.and_then(|b| b.worker_template.as_deref()).unwrap_or_default();
             let count = choice % 4;
-            let cursors: Vec<_> = (0..count).map(|i| json!({"batch_id": i, "start_cursor": i, "end_cursor": i + 1, "batch_size": 1})).collect();
+            let cursors: Vec<_> = (0..count)
+                .map(|i| json!({"batch_id": i, "start_cursor": i, "end_cursor": i + 1, "batch_size": 1}))
+                .collect();
             result["batch_processing_outcome"] = match count {
                 0 if !nonsense => json!({"type": "no_batches", "worker_template_name": worker}),
                 _ => json!({"type": "create_batches", "worker_template_name": worker,

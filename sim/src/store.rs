@@ -166,7 +166,11 @@ impl View {
         let mut ops: Vec<Op> = batch.ops.to_vec();
         let mut claims: Vec<ClaimRequest> = batch.claims.to_vec();
         let mut swallowed = Vec::new();
-        let often = { let mut book = self.book.lock(); book.sabotaged += 1; book.sabotaged.is_multiple_of(3) };
+        let often = {
+            let mut book = self.book.lock();
+            book.sabotaged += 1;
+            book.sabotaged.is_multiple_of(3)
+        };
         match sabotage {
             Sabotage::SwallowedReport if often => {
                 let lost = ops.iter().position(|op| matches!(op, Op::Finish { report: Report::Success { .. }, .. }));
@@ -259,7 +263,12 @@ impl Store for View {
         }
         let mut given = Vec::new();
         for (claim, claimed) in batch.claims.iter().zip(&committed.claimed) {
-            given.extend(claimed.iter().map(|c| Given { worker: claim.worker, task: c.task, no: c.no, fence: c.fence }));
+            given.extend(claimed.iter().map(|c| Given {
+                worker: claim.worker,
+                task: c.task,
+                no: c.no,
+                fence: c.fence,
+            }));
         }
         let idle = committed.results.iter().all(|r| matches!(r, Ok(Done::Due(0)))) && given.is_empty();
         let mut book = self.book.lock();
@@ -299,7 +308,12 @@ impl Store for View {
         self.inner.workflow(template)
     }
 
-    fn find_template(&self, namespace: &str, name: &str, version: Option<&str>) -> Result<Option<TemplateRecord>, Error> {
+    fn find_template(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<TemplateRecord>, Error> {
         self.reach()?;
         self.inner.find_template(namespace, name, version)
     }

@@ -155,8 +155,14 @@ impl Ground {
         let sqlite = Sqlite::open("sqlite::memory:")?;
         let file = sqlite.path().to_path_buf();
         let (templates, ops): (Vec<String>, Vec<Op>) = templates::all().into_iter().unzip();
-        let batch =
-            Batch { ops: &ops, claims: &[], now: 1_700_000_000_000, jitter_seed: None, max_crashes: 1, knows: &|_| false };
+        let batch = Batch {
+            ops: &ops,
+            claims: &[],
+            now: 1_700_000_000_000,
+            jitter_seed: None,
+            max_crashes: 1,
+            knows: &|_| false,
+        };
         for result in sqlite.commit(&batch)?.results {
             result?;
         }
@@ -322,7 +328,9 @@ impl<'a> World<'a> {
             out: Outcome::default(),
         };
         let lone = world.lone_clocks;
-        world.note(None, || format!("steps are given up after {max_crashes} worker deaths; clocks are on their own: {lone}"));
+        world.note(None, || {
+            format!("steps are given up after {max_crashes} worker deaths; clocks are on their own: {lone}")
+        });
         for slot in 0..dice.between(1, 3) {
             world.at(slot, Event::Start { workers: slot == 0 || dice.often(70) });
         }
@@ -363,8 +371,7 @@ impl<'a> World<'a> {
         let script = dice.below(1_000_000_000);
         let drawn = dice.one(&self.ground.templates).clone();
         let template = self.setup.only.map_or(drawn, str::to_string);
-        let mut request =
-            TaskRequest::new(NAMESPACE, &template, json_text(format!("{{\"script\": {script}}}")));
+        let mut request = TaskRequest::new(NAMESPACE, &template, json_text(format!("{{\"script\": {script}}}")));
         request.priority = dice.between(-1, 1) as i32;
         if dice.often(50) {
             request.idempotency_key = Some(format!("{}-{}-{number}", self.setup.seed, self.run));
@@ -372,11 +379,14 @@ impl<'a> World<'a> {
         if dice.often(15) {
             request.run_at = Some(time(self.base + dice.between(1_000, 30_000)));
         }
-        let uuid = |dice: &mut Dice| uuid::Builder::from_unix_timestamp_millis(self.base as u64, &{
-            let mut random = [0; 10];
-            random[..8].copy_from_slice(&dice.any().to_be_bytes());
-            random
-        }).into_uuid();
+        let uuid = |dice: &mut Dice| {
+            uuid::Builder::from_unix_timestamp_millis(self.base as u64, &{
+                let mut random = [0; 10];
+                random[..8].copy_from_slice(&dice.any().to_be_bytes());
+                random
+            })
+            .into_uuid()
+        };
         Wish { request, uuids: (0..4).map(|_| uuid(dice)).collect(), acknowledged: None, tries: 0 }
     }
 
@@ -593,7 +603,9 @@ impl<'a> World<'a> {
                 lease_ms,
             });
         }
-        self.note(None, || format!("process {number} starts with {count} workers, clock {skew:+} ms, lease {lease_ms}"));
+        self.note(None, || {
+            format!("process {number} starts with {count} workers, clock {skew:+} ms, lease {lease_ms}")
+        });
         let asks = asks
             .into_iter()
             .filter_map(|new| Some((stepper.submit(Op::AddWorker(Box::new(new.clone())))?, Ask::Join(Box::new(new)))))
@@ -949,7 +961,8 @@ impl<'a> World<'a> {
         let late = self.dice(Fault::Freeze).is_some_and(|d| d.often(15));
         let Some(worker) = self.worker(process, name) else { return };
         let lease_ms = worker.session.lease_ms;
-        let held: Vec<_> = worker.jobs.iter().filter(|j| !j.lost).map(|j| &j.given.claimed).map(|c| (c.task, c.no, c.fence)).collect();
+        let held: Vec<_> =
+            worker.jobs.iter().filter(|j| !j.lost).map(|j| &j.given.claimed).map(|c| (c.task, c.no, c.fence)).collect();
         worker.renewing = !worker.jobs.is_empty();
         if !worker.renewing {
             return;
@@ -968,7 +981,8 @@ impl<'a> World<'a> {
 
     /// A client or operator asks any process that answers.
     fn ask(&mut self, op: Op) {
-        let alive: Vec<usize> = self.alive().into_iter().filter(|p| self.processes[*p].frozen_until <= self.now).collect();
+        let alive: Vec<usize> =
+            self.alive().into_iter().filter(|p| self.processes[*p].frozen_until <= self.now).collect();
         if alive.is_empty() {
             return self.at(self.now + 100, Event::Ask { op: Box::new(op) });
         }
@@ -983,7 +997,8 @@ impl<'a> World<'a> {
     }
 
     fn wish_for(&mut self, number: usize) {
-        let alive: Vec<usize> = self.alive().into_iter().filter(|p| self.processes[*p].frozen_until <= self.now).collect();
+        let alive: Vec<usize> =
+            self.alive().into_iter().filter(|p| self.processes[*p].frozen_until <= self.now).collect();
         if alive.is_empty() {
             return self.at(self.now + 100, Event::Wish(number));
         }

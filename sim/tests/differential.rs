@@ -26,7 +26,9 @@ fn alike(seeds: std::ops::Range<u64>, batches: u64, way: Way, other: &dyn Fn(u64
         sum.ops += one.ops;
         sum.claims += one.claims;
         sum.tasks += one.tasks;
+        sum.late += one.late;
     }
+    assert!(sum.late * 20 < sum.claims, "claims leave too much: {sum:?}");
     assert!(sum.ops > 1_000 && sum.claims > 300 && sum.tasks > 1_000, "too little was compared: {sum:?}");
 }
 

@@ -61,7 +61,10 @@ fn finds(sabotage: Sabotage, invariants: &[&str]) {
 
 #[test]
 fn a_store_that_loses_an_acknowledged_report_is_found() {
-    finds(Sabotage::SwallowedReport, &["an accepted result is kept", "a claim ends", "one live lease", "exactly the current"]);
+    finds(
+        Sabotage::SwallowedReport,
+        &["an accepted result is kept", "a claim ends", "one live lease", "exactly the current"],
+    );
 }
 
 #[test]
@@ -96,13 +99,7 @@ fn a_child_that_is_lost_in_a_crash_is_found() {
 
 /// A chain of four under processes that die at chosen commits.
 fn chain(ground: &Ground, kills: Vec<(u64, Fate)>) -> Outcome {
-    let setup = Setup {
-        without: Fault::ALL.to_vec(),
-        tasks_max: 1,
-        only: Some("chain"),
-        kills,
-        ..Setup::new(6)
-    };
+    let setup = Setup { without: Fault::ALL.to_vec(), tasks_max: 1, only: Some("chain"), kills, ..Setup::new(6) };
     let outcome = run(ground, &setup);
     holds(&setup, &outcome);
     outcome
