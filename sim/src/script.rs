@@ -83,10 +83,9 @@ pub fn result(workflow: &Workflow, script: u64, nonsense: bool, attempt: &Attemp
             result["decision_point_outcome"] = json!({"type": "create_steps", "step_names": ["nowhere"]});
         }
         StepKind::Decision => {
-            let chosen = children
-                .iter()
-                .enumerate()
-                .filter(|(i, t)| graph.kinds[usize::from(**t)] != StepKind::BatchWorker && !(choice >> (8 * i)).is_multiple_of(3));
+            let chosen = children.iter().enumerate().filter(|(i, t)| {
+                graph.kinds[usize::from(**t)] != StepKind::BatchWorker && !(choice >> (8 * i)).is_multiple_of(3)
+            });
             let names: Vec<&str> = chosen.map(|(_, t)| name(t)).collect();
             result["decision_point_outcome"] = match names.as_slice() {
                 [] => json!({"type": "no_branches"}),
