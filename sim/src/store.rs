@@ -84,6 +84,8 @@ pub struct Book {
     /// Commits by their number, and what the process meets that tries them.
     kills: Vec<(u64, Fate)>,
     unavailable: bool,
+    /// Reads fail now and then, one by one.
+    flaky: Option<Dice>,
     jitter: Dice,
     sabotage: Option<Sabotage>,
     sabotaged: u64,
@@ -102,6 +104,7 @@ impl Book {
             tried: 0,
             kills: Vec::new(),
             unavailable: false,
+            flaky: None,
             jitter: Dice::new(seed, 2),
             sabotage,
             sabotaged: 0,
@@ -131,6 +134,10 @@ impl Book {
 
     pub(crate) fn set_unavailable(&mut self, unavailable: bool) {
         self.unavailable = unavailable;
+    }
+
+    pub(crate) fn set_flaky(&mut self, flaky: Option<Dice>) {
+        self.flaky = flaky;
     }
 
     pub(crate) fn commits(&self) -> u64 {
@@ -297,6 +304,9 @@ impl Store for View {
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {
         self.reach()?;
+        if self.book.lock().flaky.as_mut().is_some_and(|dice| dice.often(20)) {
+            return Err(unavailable());
+        }
         self.inner.next_wake()
     }
 

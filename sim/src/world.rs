@@ -327,6 +327,9 @@ impl<'a> World<'a> {
             active,
             out: Outcome::default(),
         };
+        if world.active.contains(&Fault::Outage) {
+            world.book.lock().set_flaky(Some(Dice::new(seed, 13)));
+        }
         let lone = world.lone_clocks;
         world.note(None, || {
             format!("steps are given up after {max_crashes} worker deaths; clocks are on their own: {lone}")
@@ -446,7 +449,15 @@ impl<'a> World<'a> {
             }
         }
         self.note(None, || "trouble is over".into());
-        self.start(true)?;
+        self.book.lock().set_flaky(None);
+        // Whoever is left must manage alone, where that can be.
+        let serves = |queue: &str| {
+            let mut workers = self.processes.iter().flat_map(|p| &p.workers);
+            workers.any(|w| w.session.queues.iter().any(|q| q == queue))
+        };
+        if self.setup.seed.is_multiple_of(2) || !serves(NAMESPACE) || !serves(SIDE_QUEUE) {
+            self.start(true)?;
+        }
         for task in 0..self.model.tasks.len() {
             if self.is_held(task) {
                 self.resume(task);
@@ -760,8 +771,11 @@ impl<'a> World<'a> {
             let delay = self.order.between(50, 300);
             self.at(self.now + delay, Event::Ask { op: Box::new(Op::WorkerGone { name, stopped: false }) });
         }
+        // Nobody may come in its place, as long as someone is left.
         let delay = self.order.between(1, 1_000);
-        self.at(self.now + delay, Event::Start { workers: true });
+        if self.order.often(70) || self.alive().is_empty() {
+            self.at(self.now + delay, Event::Start { workers: true });
+        }
     }
 
     /// Takes answers in.
@@ -900,8 +914,9 @@ impl<'a> World<'a> {
         let c = &given.claimed;
         let Some(task) = self.model.task_number(c.task) else { return };
         if lost && stops {
-            self.turn_soon(process, PEEK_MS);
-            return;
+            // As workers do where no report follows.
+            self.processes[process].stepper.poke();
+            return self.turn_soon(process, 0);
         }
         let mut op = self.report(task, &session, &given, cursor);
         if let Op::Finish { report, .. } = &mut op
