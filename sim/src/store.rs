@@ -84,8 +84,8 @@ pub struct Book {
     /// Commits by their number, and what the process meets that tries them.
     kills: Vec<(u64, Fate)>,
     unavailable: bool,
-    /// Reads fail now and then, one by one.
-    flaky: Option<Dice>,
+    /// Reads fail, one by one, so many in a hundred.
+    flaky: Option<(Dice, u64)>,
     jitter: Dice,
     sabotage: Option<Sabotage>,
     sabotaged: u64,
@@ -136,7 +136,7 @@ impl Book {
         self.unavailable = unavailable;
     }
 
-    pub(crate) fn set_flaky(&mut self, flaky: Option<Dice>) {
+    pub(crate) fn set_flaky(&mut self, flaky: Option<(Dice, u64)>) {
         self.flaky = flaky;
     }
 
@@ -304,7 +304,7 @@ impl Store for View {
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {
         self.reach()?;
-        if self.book.lock().flaky.as_mut().is_some_and(|dice| dice.often(20)) {
+        if self.book.lock().flaky.as_mut().is_some_and(|(dice, percent)| dice.often(*percent)) {
             return Err(unavailable());
         }
         self.inner.next_wake()
@@ -392,5 +392,46 @@ impl Store for View {
 
     fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
         self.inner.doctor(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::templates::NAMESPACE;
+    use crate::world::Ground;
+    use tasker_core::state::TaskState;
+    use tasker_engine::stepper::Stepper;
+    use tasker_wire::{TaskRequest, json_text};
+
+    #[test]
+    fn a_process_that_could_not_read_when_the_next_row_is_due_looks_again() {
+        let ground = Ground::new().expect("a store in memory opens");
+        let book = Arc::new(Mutex::new(Book::new(1, None, Path::new(""))));
+        let now = ground.store().high_water().expect("it is read") + 1_000;
+        let stepper = || {
+            let (view, _) = View::new(ground.store().clone(), &book);
+            Stepper::new(Arc::new(view), now, 3).expect("an engine opens")
+        };
+        let (mut other, mut reader) = (stepper(), stepper());
+        let mut request = TaskRequest::new(NAMESPACE, "chain", json_text("{}".into()));
+        request.run_at = Some(tasker_store::time(now + 5_000));
+        let uuid = uuid::Builder::from_unix_timestamp_millis(now as u64, &[7; 10]).into_uuid();
+        let new = other.new_task(&request, uuid).expect("the request is valid");
+        let task = new.uuid;
+        other.send(Op::Create(Box::new(new)));
+        other.turn();
+        drop(other);
+        // It notices the commit, and cannot read what follows from it.
+        book.lock().set_flaky(Some((Dice::new(1, 1), 100)));
+        reader.advance(20);
+        reader.turn();
+        book.lock().set_flaky(None);
+        for _ in 0..10 {
+            reader.advance(1_000);
+            reader.turn();
+        }
+        let state = ground.store().task(task).expect("it is read").expect("it exists").task.state;
+        assert_eq!(state, TaskState::StepsInProcess);
     }
 }

@@ -328,7 +328,7 @@ impl<'a> World<'a> {
             out: Outcome::default(),
         };
         if world.active.contains(&Fault::Outage) {
-            world.book.lock().set_flaky(Some(Dice::new(seed, 13)));
+            world.book.lock().set_flaky(Some((Dice::new(seed, 13), 20)));
         }
         let lone = world.lone_clocks;
         world.note(None, || {

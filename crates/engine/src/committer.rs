@@ -25,6 +25,8 @@ const WAITING_MAX: usize = 8_192;
 const PEEK: Duration = Duration::from_millis(20);
 /// Due rows handled in one commit.
 const DUE_MAX: usize = 256;
+/// When due rows are looked for though it could not be read when the next one is due, milliseconds.
+const LOOK_AGAIN_MS: i64 = 1_000;
 /// First and longest pause after the store could not commit.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -283,7 +285,11 @@ impl Loop {
     fn read_wake(&mut self, shared: &Shared) {
         match shared.store.next_wake() {
             Ok(at) => self.next_wake = at,
-            Err(error) => tracing::warn!(%error, "cannot read the next wake-up; looking again soon"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the next wake-up; looking again soon");
+                let soon = shared.clock.now() + LOOK_AGAIN_MS;
+                self.next_wake = Some(self.next_wake.map_or(soon, |at| at.min(soon)));
+            }
         }
     }
 
