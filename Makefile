@@ -40,7 +40,7 @@ sim:
 	@$(CARGO_TARGET_DIR)/release/tasker-sim --seeds $(seeds) --from $(from)
 
 parity: prepare
-	@TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host $(TASKER_PYTHON) conformance/parity.py
+	@TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host scripts/with-postgres $(TASKER_PYTHON) conformance/parity.py
 
 lint: prepare
 	cargo fmt --all --check
