@@ -337,7 +337,7 @@ impl<'a> World<'a> {
         for slot in 0..dice.between(1, 3) {
             world.at(slot, Event::Start { workers: slot == 0 || dice.often(70) });
         }
-        for number in 0..(dice.between(2, 4) as usize) {
+        for number in 0..(dice.between(1, 3) as usize) {
             let wish = world.wish(&mut dice, number);
             if number >= setup.tasks_max {
                 continue;
@@ -481,7 +481,11 @@ impl<'a> World<'a> {
         loop {
             let asked = self.processes.iter().any(|p| p.alive && (p.reports > 0 || !p.asks.is_empty()));
             if self.model.is_at_rest() && !asked && self.under_way == 0 {
-                return Ok(());
+                // An operator's last word may have come late; a paused task rests although it could run.
+                match (0..self.model.tasks.len()).find(|t| self.is_held(*t)) {
+                    Some(task) => self.resume(task),
+                    None => return Ok(()),
+                }
             }
             if let Some(((at, ..), event)) = self.agenda.pop_first() {
                 self.now = self.now.max(at);
@@ -490,7 +494,6 @@ impl<'a> World<'a> {
                     return self.endless();
                 }
             } else if let Some(task) = (0..self.model.tasks.len()).find(|t| self.is_held(*t)) {
-                // An operator's last word came late.
                 self.resume(task);
             } else {
                 stalls += 1;
