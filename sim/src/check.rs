@@ -62,13 +62,6 @@ impl<'a> Rows<'a> {
         graph.ancestors(t).iter().any(is_open)
     }
 
-    /// Several decisions and batchable steps lie above, and something was reset: the known limit that docs/guide/errors.md
-    /// names. A step that one of them created is taken back with another, and not created a second time.
-    fn is_taken_back(&self, t: Index) -> bool {
-        let graph = &self.workflow.graph;
-        self.task.fence_base > 0 && graph.ancestors(t).iter().filter(|a| graph.is_expander(**a)).count() > 1
-    }
-
     fn workers_of(&self, t: Index) -> impl Iterator<Item = u16> + '_ {
         self.task.batches.iter().filter(move |b| b.worker == t).flat_map(|b| b.first..b.first + b.count)
     }
@@ -166,7 +159,7 @@ pub fn check(rows: &Rows) -> Result<(), String> {
     let exists: BTreeSet<u16> = rows.steps.iter().map(|r| r.step.no).filter(|no| *no < plain).collect();
     let expected = rows.expected();
     // What a reset removed may be absent until the decisions above it have been taken again.
-    let missing = expected.difference(&exists).find(|t| !rows.is_open_above(**t) && !rows.is_taken_back(**t));
+    let missing = expected.difference(&exists).find(|t| !rows.is_open_above(**t));
     if let Some(t) = exists.difference(&expected).next().or(missing) {
         return Err(format!("the right steps exist: not so of {}", rows.name(*t)));
     }

@@ -131,7 +131,7 @@ fn drawn(number: usize) -> String {
 }
 
 /// Whether a decision can name a step that also lies below an expander beside that decision. A reset of that expander takes
-/// such a step back, and does not know that the decision named it.
+/// such a step back, and does not know that the decision named it: the limit that docs/guide/errors.md names.
 fn is_named_across_branches(source: &str) -> bool {
     let Ok(workflow) = compile(source, "sim.yaml", None) else { return false };
     let graph = &workflow.graph;
