@@ -438,10 +438,18 @@ impl<'a> World<'a> {
         self.heal()
     }
 
+    /// The store can be reached. A look that failed is repeated by the next one.
+    fn reach(&mut self) {
+        self.book.lock().set_unavailable(false);
+        for process in self.alive() {
+            self.turn_soon(process, PEEK_MS);
+        }
+    }
+
     /// No more trouble: everything must come to rest.
     fn settle(&mut self) -> Held {
         self.calm = true;
-        self.book.lock().set_unavailable(false);
+        self.reach();
         for process in 0..self.processes.len() {
             self.processes[process].frozen_until = 0;
             if self.processes[process].alive {
@@ -574,7 +582,7 @@ impl<'a> World<'a> {
             }
             Event::Recover => {
                 self.note(None, || "the store can be reached again".into());
-                self.book.lock().set_unavailable(false);
+                self.reach();
                 Ok(())
             }
             Event::Operate => self.operate(),
