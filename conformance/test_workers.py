@@ -54,6 +54,11 @@ class Fleet:
         while self.client.get_step(task, step)["status"] != status:
             pass
 
+    def until_begun(self) -> None:
+        """Until the handler of a ``waiting`` step runs: a step that is claimed may still lie in its worker's hands."""
+        while not (self.folder / "begun").exists():
+            pass
+
     def close(self) -> None:
         for process in self.hosts:
             process.kill()
@@ -73,8 +78,8 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def waiting(folder: Path, first_attempt_only: bool) -> str:
-    """A step that waits for a file; with ``first_attempt_only`` any later attempt does not."""
-    wait = f'{{set: {{seen: {{$file: "{folder}/go"}}}}}}'
+    """A step that says it has begun and waits for a file; with ``first_attempt_only`` any later attempt does not."""
+    wait = f'{{set: {{begun: {{$touch: "{folder}/begun"}}, seen: {{$file: "{folder}/go"}}}}}}'
     if first_attempt_only:
         wait = f"{{if: {{$eq: [{{$attempt: null}}, 0]}}, then: [{wait}]}}"
     program = PROGRAM % f"[{wait}, {{return: {{attempt: {{$attempt: null}}}}}}]"
@@ -100,7 +105,7 @@ def test_a_killed_workers_step_is_run_by_another(fleet: Fleet, language: str) ->
 def test_sigterm_lets_a_running_handler_finish(fleet: Fleet, language: str) -> None:
     worker = fleet.host(language, waiting(fleet.folder, first_attempt_only=False))
     task = fleet.client.create_task("t", "t")["task_uuid"]
-    fleet.until(task, "s", "in_progress")
+    fleet.until_begun()
     worker.send_signal(signal.SIGTERM)
     (fleet.folder / "go").touch()
     assert worker.wait(30) == 0
@@ -112,7 +117,7 @@ def test_sigterm_lets_a_running_handler_finish(fleet: Fleet, language: str) -> N
 def test_a_second_signal_ends_a_worker_at_once(fleet: Fleet, language: str) -> None:
     worker = fleet.host(language, waiting(fleet.folder, first_attempt_only=True))
     task = fleet.client.create_task("t", "t")["task_uuid"]
-    fleet.until(task, "s", "in_progress")
+    fleet.until_begun()
     worker.send_signal(signal.SIGTERM)
     deadline = 200
     while worker.poll() is None and deadline:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from tasker_core import (
@@ -156,6 +157,7 @@ class Program(StepHandler):
             "$keys": lambda: sorted(given),
             "$get": lambda: get(given[0], given[1:]),
             "$file": lambda: wait_for_file(given),
+            "$touch": lambda: Path(given).write_text("") == 0,
             "$heard": lambda: heard(HEARD, context.task_uuid, *given),
             "$after": lambda: heard(AFTER, context.task_uuid, *given),
             "$values": lambda: [given[k] for k in sorted(given)],

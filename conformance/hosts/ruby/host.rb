@@ -147,6 +147,7 @@ class Program < StepHandler::Base
     when "$var" then @variables.fetch(given)
     when "$event" then @context.task_sequence_step.to_h
     when "$file" then (sleep(0.002) until File.exist?(given)) || true
+    when "$touch" then File.write(given, "").zero?
     when "$heard" then heard(HEARD, @context.task_uuid, *given)
     when "$after" then heard(AFTER, @context.task_uuid, *given)
     when "$add" then given[0] + given[1]

@@ -154,7 +154,8 @@ impl Engine {
     /// `sqlite::memory:` is private: every call opens a new one.
     pub fn open(url: &str, options: Options) -> Result<Engine, Error> {
         if url == "sqlite::memory:" {
-            return Engine::start(Sqlite::open(url)?, options);
+            // No other process sees it, so nobody needs to notice that this one died.
+            return Engine::over(Arc::new(Sqlite::open(url)?), options, None);
         }
         let key = absolute(url);
         let mut open = OPEN.lock();

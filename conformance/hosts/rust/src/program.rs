@@ -166,6 +166,7 @@ impl Run<'_> {
                 }
                 true.into()
             }
+            "$touch" => std::fs::write(text(given), "").is_ok().into(),
             "$heard" => news(&self.program.heard),
             "$after" => news(&self.program.after),
             "$add" => arithmetic(a, b, i128::checked_add, |x, y| x + y)?,
