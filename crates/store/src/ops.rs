@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tasker_core::graph::{Index, Workflow};
 use tasker_core::machine::Action;
 use tasker_core::state::TaskState;
@@ -27,9 +28,10 @@ pub struct Batch<'a> {
 }
 
 /// One operation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Op {
     /// Creates a task with its first steps.
+    #[serde(skip)] // its workflow stays where it is compiled
     Create(Box<NewTask>),
     /// Records a worker's report on an attempt.
     Finish {
@@ -118,7 +120,7 @@ pub enum Op {
 }
 
 /// A published event whose payload was made, checked or refused before its step's report was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedEvent {
     /// Place in the step's `publishes_events`.
     pub index: usize,
@@ -129,7 +131,7 @@ pub struct PreparedEvent {
 }
 
 /// What an operator does with a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LetterOrder {
     /// Runs the task's failed steps again.
     Replay,
@@ -161,7 +163,7 @@ pub struct NewTask {
 }
 
 /// How a repeated request is recognised.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Idempotency {
     /// Unique key, scoped by the caller of the store.
     pub key: String,
@@ -172,7 +174,7 @@ pub struct Idempotency {
 }
 
 /// A template to store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TemplateSource {
     /// File it came from, for messages.
     pub path: String,
@@ -185,7 +187,7 @@ pub struct TemplateSource {
 }
 
 /// A worker to make known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewWorker {
     /// Unique name.
     pub name: String,
@@ -206,7 +208,7 @@ pub struct NewWorker {
 }
 
 /// An operator's action, owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// See [`Action::Cancel`].
     Cancel,
@@ -254,7 +256,7 @@ impl Order {
 }
 
 /// A worker's wish for steps.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClaimRequest {
     /// Store's number of the worker.
     pub worker: i64,
@@ -315,7 +317,7 @@ pub struct TaskInfo {
 }
 
 /// An attempt that lost its right to report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutShort {
     /// Store's number of the worker that runs it.
     pub worker: i64,
@@ -328,7 +330,7 @@ pub struct CutShort {
 }
 
 /// An event as published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Published {
     /// Store's number of the worker whose step it is of; 0 if none reported.
     pub worker: i64,
@@ -362,7 +364,7 @@ pub struct Committed {
 }
 
 /// What one operation did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Done {
     /// The task exists.
     Created {

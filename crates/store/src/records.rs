@@ -1,10 +1,13 @@
 //! Rows as a store reads them for people.
 
+use serde::{Deserialize, Serialize};
 use tasker_core::state::{AttemptEnd, DeadLetterReason, Step, Task};
 use uuid::Uuid;
 
+use crate::remote::shapes::{self, StepShape, TaskShape};
+
 /// A task row with its payload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// Store's number.
     pub id: i64,
@@ -13,6 +16,7 @@ pub struct TaskRecord {
     /// Template row.
     pub template: i64,
     /// Control row.
+    #[serde(with = "TaskShape")]
     pub task: Task,
     /// −100…100.
     pub priority: i32,
@@ -27,9 +31,10 @@ pub struct TaskRecord {
 }
 
 /// A step row with its payloads.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Control row.
+    #[serde(with = "StepShape")]
     pub step: Step,
     /// Name, where it is not the template's.
     pub name: Option<String>,
@@ -46,7 +51,7 @@ pub struct StepRecord {
 }
 
 /// One attempt of a step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// Step number.
     pub no: u16,
@@ -55,6 +60,7 @@ pub struct AttemptRecord {
     /// 1 for the first.
     pub attempt: u32,
     /// How it ended.
+    #[serde(with = "shapes::attempt_end")]
     pub end: AttemptEnd,
     /// Name of the worker.
     pub worker: Option<String>,
@@ -75,7 +81,7 @@ pub struct AttemptRecord {
 }
 
 /// An operator's action.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// What was done.
     pub action: String,
@@ -94,7 +100,7 @@ pub struct AuditRecord {
 }
 
 /// A domain event in its queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRecord {
     /// Number in its queue; later events have higher ones.
     pub msg_id: i64,
@@ -111,7 +117,7 @@ pub struct EventRecord {
 }
 
 /// A dead letter.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetterRecord {
     /// Its number.
     pub id: i64,
@@ -134,6 +140,7 @@ pub struct DeadLetterRecord {
     /// Task UUID.
     pub task: Uuid,
     /// Why.
+    #[serde(with = "shapes::dead_letter_reason")]
     pub reason: DeadLetterReason,
     /// Unix milliseconds.
     pub opened_at: i64,
@@ -142,7 +149,7 @@ pub struct DeadLetterRecord {
 }
 
 /// A template row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TemplateRecord {
     /// Store's number.
     pub id: i64,
@@ -157,7 +164,7 @@ pub struct TemplateRecord {
 }
 
 /// A worker row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// Store's number.
     pub id: i64,

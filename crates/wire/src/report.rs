@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::Json;
 
 /// What a worker reports on one attempt. All JSON is text, checked by the worker core.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
     /// The handler returned.
     Success {
@@ -31,7 +31,7 @@ pub enum Report {
 }
 
 /// A failed attempt.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
     /// What the handler said.
     pub error: StepError,

@@ -88,7 +88,7 @@ fn requested() -> String {
 }
 
 /// Which tasks a listing shows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskFilter {
     /// Template namespace.
@@ -125,7 +125,7 @@ impl TaskFilter {
 }
 
 /// Which dead letters a listing or an action is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeadLetterFilter {
     /// Settled ones too.
@@ -152,7 +152,7 @@ impl DeadLetterFilter {
 }
 
 /// Which stored domain events a listing or a replay is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventFilter {
     /// Namespace of the template; all when absent.

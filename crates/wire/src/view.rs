@@ -1,4 +1,4 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Json, StepError};
 
@@ -313,7 +313,7 @@ pub struct WorkerView {
 }
 
 /// What `tasker doctor` found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DoctorReport {
     /// Whether nothing is wrong.
     pub healthy: bool,
@@ -332,13 +332,13 @@ pub struct DoctorReport {
 }
 
 /// One invariant and whether it holds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
     /// What must hold.
     pub check: String,
     /// Rows that break it.
     pub violations: u64,
     /// Some of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub examples: Vec<String>,
 }

@@ -1,0 +1,441 @@
+//! Shapes of what crosses between a server and its workers, as JSON.
+//!
+//! The core's values carry no serialisation of their own; they get it here. Unknown fields are ignored, so that a
+//! release can add some.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tasker_core::state::{Counts, Step, Task};
+use tasker_wire::{DeadLetterFilter, Error, EventFilter, Kind, TaskFilter};
+use uuid::Uuid;
+
+use crate::sync::Mutex;
+use crate::tables::{batches_from, batches_to};
+use crate::{
+    ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, NewWorker, Op, Published, Store, TaskInfo,
+};
+
+/// Version of the protocol; another one is refused.
+pub const PROTOCOL: u32 = 1;
+/// Largest message, bytes: a bulk of tasks or the longest result with what goes around it.
+pub const MESSAGE_MAX: usize = 256 << 20;
+/// Paths of the two calls.
+pub const SESSION: &str = "/tasker.v1.Tasker/Session";
+/// See [`SESSION`].
+pub const ASK: &str = "/tasker.v1.Tasker/Ask";
+
+macro_rules! coded {
+    ($($module:ident: $name:ident),+ $(,)?) => {$(
+        pub(crate) mod $module {
+            use serde::{Deserialize, Deserializer, Serializer, de::Error};
+            use tasker_core::state::$name;
+
+            pub(crate) fn serialize<S: Serializer>(value: &$name, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_i64(value.code())
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$name, D::Error> {
+                let code = i64::deserialize(from)?;
+                $name::from_code(code).ok_or_else(|| D::Error::custom(format!("unknown code {code}")))
+            }
+        }
+    )+};
+}
+
+coded! {
+    step_state: StepState,
+    task_state: TaskState,
+    attempt_end: AttemptEnd,
+    dead_letter_reason: DeadLetterReason,
+}
+
+mod batches {
+    use super::*;
+    use tasker_core::state::BatchSpan;
+
+    pub(super) fn serialize<S: Serializer>(value: &[BatchSpan], to: S) -> Result<S::Ok, S::Error> {
+        batches_to(value).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<BatchSpan>, D::Error> {
+        Ok(batches_from(Option::<String>::deserialize(from)?.as_deref()))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Step")]
+pub(crate) struct StepShape {
+    no: u16,
+    template: u16,
+    #[serde(with = "step_state")]
+    state: tasker_core::state::StepState,
+    remaining: u32,
+    fence: u32,
+    attempts: u32,
+    crashes: u32,
+    enqueued_at: i64,
+    started_at: i64,
+    wake_at: Option<i64>,
+    worker: i64,
+    has_checkpoint: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Counts")]
+struct CountsShape {
+    total: u32,
+    done: u32,
+    failed: u32,
+    isolated: u32,
+    cancelled: u32,
+    active: u32,
+    waiting: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Task")]
+pub(crate) struct TaskShape {
+    #[serde(with = "task_state")]
+    state: tasker_core::state::TaskState,
+    paused: bool,
+    #[serde(with = "CountsShape")]
+    counts: Counts,
+    #[serde(with = "batches")]
+    batches: Vec<tasker_core::state::BatchSpan>,
+    fence_base: u32,
+    start_at: Option<i64>,
+    created_at: i64,
+    state_since: i64,
+    wake_at: Option<i64>,
+}
+
+/// An error as it crosses.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorShape {
+    kind: Kind,
+    code: String,
+    message: String,
+    hint: Option<String>,
+    details: Option<serde_json::Value>,
+}
+
+impl From<Error> for ErrorShape {
+    fn from(e: Error) -> ErrorShape {
+        ErrorShape { kind: e.kind, code: e.code.into(), message: e.message, hint: e.hint, details: e.details }
+    }
+}
+
+impl From<ErrorShape> for Error {
+    fn from(e: ErrorShape) -> Error {
+        // Codes are few and the same for ever, so that a copy of each may stay.
+        static CODES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+        let mut codes = CODES.lock();
+        let code = match codes.get(e.code.as_str()) {
+            Some(code) => code,
+            None => {
+                let code: &'static str = Box::leak(e.code.into_boxed_str());
+                codes.insert(code);
+                code
+            }
+        };
+        Error { kind: e.kind, code, message: e.message, hint: e.hint, details: e.details }
+    }
+}
+
+/// An operation; a task to create goes without its compiled workflow.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum OpShape {
+    /// [`Op::Create`].
+    Create {
+        /// See [`NewTask`].
+        uuid: Uuid,
+        /// See [`NewTask`].
+        template: i64,
+        /// See [`NewTask`].
+        context: Arc<str>,
+        /// See [`NewTask`].
+        details: Arc<str>,
+        /// See [`NewTask`].
+        priority: i32,
+        /// See [`NewTask`].
+        start_at: Option<i64>,
+        /// See [`NewTask`].
+        idempotency: Option<Idempotency>,
+    },
+    /// Any other.
+    Op(Op),
+}
+
+impl OpShape {
+    pub(crate) fn of(op: &Op) -> OpShape {
+        match op {
+            Op::Create(new) => {
+                let NewTask { uuid, template, workflow: _, context, details, priority, start_at, idempotency } = &**new;
+                OpShape::Create {
+                    uuid: *uuid,
+                    template: *template,
+                    context: context.clone(),
+                    details: details.clone(),
+                    priority: *priority,
+                    start_at: *start_at,
+                    idempotency: idempotency.clone(),
+                }
+            }
+            other => OpShape::Op(other.clone()),
+        }
+    }
+
+    /// The operation, with the workflow as `store` has it.
+    pub fn into_op(self, store: &dyn Store) -> Result<Op, Error> {
+        Ok(match self {
+            OpShape::Op(op) => op,
+            OpShape::Create { uuid, template, context, details, priority, start_at, idempotency } => {
+                let workflow = store.workflow(template)?;
+                let new = NewTask { uuid, template, workflow, context, details, priority, start_at, idempotency };
+                Op::Create(Box::new(new))
+            }
+        })
+    }
+}
+
+/// What a worker's process sends.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Up {
+    /// Comes first; after a broken connection it names the workers that are still there.
+    Hello {
+        /// See [`PROTOCOL`].
+        protocol: u32,
+        /// Workers of the process.
+        workers: Vec<NewWorker>,
+    },
+    /// A batch to store.
+    Commit {
+        /// Number of the answer.
+        id: u64,
+        /// See [`crate::Batch`].
+        ops: Vec<OpShape>,
+        /// See [`crate::Batch`].
+        claims: Vec<ClaimRequest>,
+        /// See [`crate::Batch`].
+        jitter_seed: Option<u64>,
+        /// See [`crate::Batch`].
+        max_crashes: u32,
+        /// Those tasks of the operations that the process knows.
+        known: Vec<i64>,
+    },
+}
+
+/// What a server sends.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Down {
+    /// Answers the hello.
+    Welcome {
+        /// Where the server's store is.
+        url: String,
+        /// How durable a commit is.
+        durability: String,
+        /// Latest time any commit was stamped with.
+        high_water: i64,
+    },
+    /// Answers a commit.
+    Done {
+        /// Its number.
+        id: u64,
+        /// What it did; an error: nothing was stored.
+        outcome: Result<CommittedShape, ErrorShape>,
+        /// The server's clock, Unix milliseconds.
+        now: i64,
+    },
+    /// Somebody else wrote to the store.
+    Changed,
+    /// The session cannot be had.
+    Refused(ErrorShape),
+}
+
+/// [`Committed`], each task's information once.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CommittedShape {
+    results: Vec<Result<Done, ErrorShape>>,
+    claimed: Vec<Vec<ClaimedShape>>,
+    infos: Vec<InfoShape>,
+    rested: Vec<(i64, i64)>,
+    cut_short: Vec<CutShort>,
+    published: Vec<Published>,
+    left_ready: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ClaimedShape {
+    task: i64,
+    no: u16,
+    step: u16,
+    failures: u32,
+    fence: u32,
+    attempts: u32,
+    started_at: i64,
+    enqueued_at: i64,
+    name: Option<String>,
+    has_checkpoint: bool,
+}
+
+/// [`TaskInfo`] without the compiled workflow.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InfoShape {
+    id: i64,
+    uuid: Uuid,
+    template: i64,
+    context: Arc<str>,
+    details: Arc<str>,
+    priority: i32,
+    created_at: i64,
+}
+
+impl InfoShape {
+    fn of(info: &TaskInfo) -> InfoShape {
+        let TaskInfo { id, uuid, template, workflow: _, context, details, priority, created_at } = info;
+        InfoShape {
+            id: *id,
+            uuid: *uuid,
+            template: *template,
+            context: context.clone(),
+            details: details.clone(),
+            priority: *priority,
+            created_at: *created_at,
+        }
+    }
+
+    fn into_info(self, store: &dyn Store) -> Result<TaskInfo, Error> {
+        let workflow = store.workflow(self.template)?;
+        let InfoShape { id, uuid, template, context, details, priority, created_at } = self;
+        Ok(TaskInfo { id, uuid, template, workflow, context, details, priority, created_at })
+    }
+}
+
+impl CommittedShape {
+    /// As it crosses. The time of the next wake-up stays with the server, which sees to it.
+    pub fn of(committed: Committed) -> CommittedShape {
+        let Committed { results, claimed, rested, cut_short, published, left_ready, next_wake: _ } = committed;
+        let mut infos: Vec<InfoShape> = Vec::new();
+        let mut shape = |c: Claimed| {
+            if let Some(info) = &c.info
+                && infos.iter().all(|i| i.id != info.id)
+            {
+                infos.push(InfoShape::of(info));
+            }
+            ClaimedShape {
+                task: c.task,
+                no: c.no,
+                step: c.step,
+                failures: c.failures,
+                fence: c.fence,
+                attempts: c.attempts,
+                started_at: c.started_at,
+                enqueued_at: c.enqueued_at,
+                name: c.name,
+                has_checkpoint: c.has_checkpoint,
+            }
+        };
+        let claimed = claimed.into_iter().map(|claim| claim.into_iter().map(&mut shape).collect()).collect();
+        CommittedShape {
+            results: results.into_iter().map(|r| r.map_err(ErrorShape::from)).collect(),
+            claimed,
+            infos,
+            rested: rested.into_iter().map(|(task, state)| (task, state.code())).collect(),
+            cut_short,
+            published,
+            left_ready,
+        }
+    }
+
+    pub(crate) fn into_committed(self, store: &dyn Store) -> Result<Committed, Error> {
+        let infos: Vec<Arc<TaskInfo>> =
+            self.infos.into_iter().map(|i| i.into_info(store).map(Arc::new)).collect::<Result<_, _>>()?;
+        let claim = |c: ClaimedShape| Claimed {
+            info: infos.iter().find(|i| i.id == c.task).cloned(),
+            task: c.task,
+            no: c.no,
+            step: c.step,
+            failures: c.failures,
+            fence: c.fence,
+            attempts: c.attempts,
+            started_at: c.started_at,
+            enqueued_at: c.enqueued_at,
+            name: c.name,
+            has_checkpoint: c.has_checkpoint,
+        };
+        let state = |(task, code)| Some((task, tasker_core::state::TaskState::from_code(code)?));
+        Ok(Committed {
+            results: self.results.into_iter().map(|r| r.map_err(Error::from)).collect(),
+            claimed: self.claimed.into_iter().map(|c| c.into_iter().map(claim).collect()).collect(),
+            rested: self.rested.into_iter().filter_map(state).collect(),
+            cut_short: self.cut_short,
+            next_wake: None,
+            published: self.published,
+            left_ready: self.left_ready,
+        })
+    }
+}
+
+/// A question to the store; its answer is what the method of [`Store`] of that name gives.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // each is a method of `Store` with its arguments
+pub enum Ask {
+    TemplateSource { template: i64 },
+    FindTemplate { namespace: String, name: String, version: Option<String> },
+    Templates,
+    Info { task: i64 },
+    Task { uuid: Uuid },
+    Tasks { filter: TaskFilter },
+    Steps { task: i64 },
+    Attempts { task: i64 },
+    History { task: i64 },
+    Results { task: i64, steps: Vec<u16> },
+    Lost { held: Vec<(i64, u16, u32)> },
+    Inputs { task: i64, no: u16 },
+    Checkpoint { task: i64, no: u16 },
+    Audit { task: i64 },
+    TaskUuids { filter: TaskFilter },
+    DeadLetters { filter: DeadLetterFilter },
+    Events { filter: EventFilter },
+    Workers,
+    Doctor,
+}
+
+/// The answer to a question, JSON.
+pub type Answer = Result<Box<serde_json::value::RawValue>, ErrorShape>;
+
+/// Answers a question from `store`. `now`: Unix milliseconds.
+pub fn answer(store: &dyn Store, ask: Ask, now: i64) -> Answer {
+    fn json(value: Result<impl Serialize, Error>) -> Answer {
+        value.map(|v| tasker_wire::json_of(&v)).map_err(ErrorShape::from)
+    }
+    match ask {
+        Ask::TemplateSource { template } => json(store.template_source(template)),
+        Ask::FindTemplate { namespace, name, version } => {
+            json(store.find_template(&namespace, &name, version.as_deref()))
+        }
+        Ask::Templates => json(store.templates()),
+        Ask::Info { task } => json(store.info(task).map(|i| i.map(|i| InfoShape::of(&i)))),
+        Ask::Task { uuid } => json(store.task(uuid)),
+        Ask::Tasks { filter } => json(store.tasks(&filter)),
+        Ask::Steps { task } => json(store.steps(task)),
+        Ask::Attempts { task } => json(store.attempts(task)),
+        Ask::History { task } => json(store.history(task)),
+        Ask::Results { task, steps } => json(store.results(task, &steps)),
+        Ask::Lost { held } => json(store.lost(&held)),
+        Ask::Inputs { task, no } => json(store.inputs(task, no)),
+        Ask::Checkpoint { task, no } => json(store.checkpoint(task, no)),
+        Ask::Audit { task } => json(store.audit(task)),
+        Ask::TaskUuids { filter } => json(store.task_uuids(&filter)),
+        Ask::DeadLetters { filter } => json(store.dead_letters(&filter)),
+        Ask::Events { filter } => json(store.events(&filter)),
+        Ask::Workers => json(store.workers()),
+        Ask::Doctor => json(store.doctor(now)),
+    }
+}
+
+pub(crate) fn info_from(shape: InfoShape, store: &dyn Store) -> Result<Arc<TaskInfo>, Error> {
+    shape.into_info(store).map(Arc::new)
+}
