@@ -23,6 +23,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// See [`Command::Serve`].
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address to listen at; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7420")]
+    pub(crate) listen: String,
+    /// Serve only who sends this token
+    #[arg(long, env = "TASKER_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the task failed, or something is wrong; 2 wrong usage; 3 not found; 4 invalid or refused;
 5 timeout; 6 the store is not available; 130 interrupted";
@@ -64,6 +75,8 @@ pub(crate) enum Command {
     Template(Template),
     /// List workers
     Workers,
+    /// Serve the store to workers and clients on other machines
+    Serve(Serve),
     /// Check every invariant of the store, and the environment
     Doctor(Doctor),
     /// Certify a worker in any language

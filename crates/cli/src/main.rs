@@ -13,6 +13,7 @@ mod output;
 mod project;
 mod run;
 mod scaffold;
+mod serve;
 mod show;
 mod template;
 mod tree;
@@ -109,6 +110,7 @@ fn dispatch(cli: Cli) -> Result<i32> {
         Command::Template(Template::Validate { paths, strict, env }) => template::validate(&paths, strict, env, &ctx),
         Command::Template(Template::Ls { tag }) => template::ls(tag.as_deref(), &ctx),
         Command::Template(Template::Show { name, dir }) => template::show(&name, &dir, &ctx),
+        Command::Serve(args) => serve::run(&args, &ctx),
         Command::Workers => list::workers(&ctx),
         Command::Doctor(args) => doctor::run(&args, &ctx),
         Command::Conformance(Conformance::Run(args)) => conformance::run(&args),

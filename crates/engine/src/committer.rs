@@ -4,8 +4,9 @@
 //! works alone. Another process on the same store is noticed by the store's version, looked at every [`PEEK`].
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -42,6 +43,10 @@ struct Inbox {
     poked: bool,
     /// Another process is known to have written.
     changed: bool,
+    /// A process that this one serves has written.
+    served: bool,
+    /// Wake-up that such a process wrote.
+    wake: Option<i64>,
     closing: bool,
 }
 
@@ -59,6 +64,10 @@ pub(crate) struct Shared {
     // Counts commits that may have made durable events readable; their readers wait here.
     events: Mutex<u64>,
     events_arrived: Condvar,
+    // Whom to tell of what may concern the processes that are served.
+    told: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    // Next wake-up the committer knows of, for those who learn of another one.
+    next_wake: AtomicI64,
     inbox: Mutex<Inbox>,
     arrival: Condvar,
     room: Condvar,
@@ -78,6 +87,8 @@ impl Shared {
             waiters: Mutex::default(),
             events: Mutex::default(),
             events_arrived: Condvar::new(),
+            told: OnceLock::new(),
+            next_wake: AtomicI64::new(i64::MAX),
             inbox: Mutex::default(),
             arrival: Condvar::new(),
             room: Condvar::new(),
@@ -124,6 +135,29 @@ impl Shared {
     pub(crate) fn changed_outside(&self) {
         self.inbox.lock().changed = true;
         self.arrival.notify_one();
+    }
+
+    /// Whom to tell of what this process did, or heard of, that may concern others. Only the first is told.
+    pub(crate) fn watch(&self, told: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.told.set(told);
+    }
+
+    /// A process that this one serves stored a batch.
+    pub(crate) fn served(&self, next_wake: Option<i64>, is_news: bool) {
+        let is_sooner = next_wake.is_some_and(|at| at < self.next_wake.load(Ordering::Acquire));
+        if is_sooner || is_news {
+            let mut inbox = self.inbox.lock();
+            inbox.served |= is_news;
+            inbox.wake = inbox.wake.into_iter().chain(next_wake).min();
+            drop(inbox);
+            self.arrival.notify_one();
+        }
+    }
+
+    fn tell_others(&self) {
+        if let Some(told) = self.told.get() {
+            told();
+        }
     }
 
     /// Lets the committer end once everything queued has been stored.
@@ -197,6 +231,7 @@ pub(crate) fn run(shared: &Shared) {
     let mut state = Loop::new(shared);
     loop {
         let timeout = state.timeout(shared);
+        shared.next_wake.store(state.next_wake.unwrap_or(i64::MAX), Ordering::Release);
         let mut inbox = shared.inbox.lock();
         if !state.has_work(&inbox) {
             inbox = shared.arrival.wait_for(inbox, timeout);
@@ -223,6 +258,8 @@ pub(crate) struct Loop {
     peeked: Duration,
     /// To be looked at without waiting for the next peek.
     changed: bool,
+    /// A process that this one serves has written.
+    served: bool,
     /// The store could not commit; how long to leave it alone.
     pause: Option<Duration>,
 }
@@ -235,6 +272,7 @@ impl Loop {
             version: None,
             peeked: shared.clock.uptime(),
             changed: false,
+            served: false,
             pause: None,
         };
         // Read before anything is claimed: what another process writes from here on is noticed.
@@ -255,7 +293,11 @@ impl Loop {
     }
 
     fn has_work(&self, inbox: &Inbox) -> bool {
-        inbox.poked || inbox.changed || (self.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()))
+        inbox.poked
+            || inbox.changed
+            || inbox.served
+            || inbox.wake.is_some()
+            || (self.pause.is_none() && (inbox.closing || !inbox.requests.is_empty()))
     }
 
     fn take(&mut self, inbox: &mut Inbox) -> Vec<Request> {
@@ -264,6 +306,8 @@ impl Loop {
             self.next_wake = Some(i64::MIN);
         }
         self.changed |= std::mem::take(&mut inbox.changed);
+        self.served |= std::mem::take(&mut inbox.served);
+        self.next_wake = self.next_wake.into_iter().chain(inbox.wake.take()).min();
         let count = inbox.requests.len().min(OPS_MAX);
         inbox.requests.drain(..count).collect()
     }
@@ -294,6 +338,9 @@ impl Loop {
     }
 
     fn peek(&mut self, shared: &Shared) {
+        if std::mem::take(&mut self.served) {
+            self.notice(shared);
+        }
         let uptime = shared.clock.uptime();
         if uptime - self.peeked < PEEK && !std::mem::take(&mut self.changed) {
             return;
@@ -303,12 +350,18 @@ impl Loop {
         shared.clock.follow(shared.store.clock_offset());
         let Ok(version) = shared.store.version() else { return };
         if self.version.replace(version).is_some_and(|before| before != version) {
-            self.maybe_ready = true;
             self.read_wake(shared);
-            shared.wake_all_waiters();
-            shared.tell_events();
-            shared.sessions.lock().iter().for_each(|s| s.tell_changed_outside());
+            self.notice(shared);
+            shared.tell_others();
         }
+    }
+
+    /// Others have written: whoever waits for something looks for it again.
+    fn notice(&mut self, shared: &Shared) {
+        self.maybe_ready = true;
+        shared.wake_all_waiters();
+        shared.tell_events();
+        shared.sessions.lock().iter().for_each(|s| s.tell_changed_outside());
     }
 
     fn turn(&mut self, shared: &Shared, requests: Vec<Request>) {
@@ -368,6 +421,7 @@ impl Loop {
         committed: Committed,
         due: bool,
     ) {
+        let is_news = committed.is_news();
         let Committed { results, claimed, rested, cut_short, next_wake, published, left_ready } = committed;
         // Results first: what a claim needs must be in the cache before its worker sees it.
         let mut sent_again = Vec::new();
@@ -453,6 +507,9 @@ impl Loop {
             if let Some(session) = sessions.iter().find(|s| s.worker == cut.worker) {
                 session.tell_cut_short(cut);
             }
+        }
+        if is_news {
+            shared.tell_others();
         }
         sent_again.into_iter().for_each(|op| shared.send(op));
     }

@@ -26,9 +26,10 @@ use tasker_core::load;
 use tasker_core::state::StepState;
 use tasker_core::{id, outcome};
 use tasker_store::postgres::Postgres;
+use tasker_store::remote::Remote;
 use tasker_store::sqlite::Sqlite;
 use tasker_store::sync::{Condvar, Mutex};
-use tasker_store::{Done, NewWorker, Op, Store, TaskRecord};
+use tasker_store::{Committed, Done, NewWorker, Op, Store, TaskRecord};
 use tasker_wire::{
     AuditView, DoctorReport, Error, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest, TaskView, TemplateView,
     WorkerView,
@@ -177,9 +178,10 @@ impl Engine {
         let engine = match scheme {
             "sqlite" => Engine::start(Sqlite::open(url)?, options)?,
             "postgres" | "postgresql" => Engine::over(Arc::new(Postgres::open(url)?), options, None)?,
+            "tasker" => Engine::over(Arc::new(Remote::open(url)?), options, None)?,
             _ => {
                 return Err(Error::new(Kind::Invalid, "unsupported_url", format!("no store answers to `{scheme}:`"))
-                    .hint("use sqlite:///path/to/file.db or postgres://host/database"));
+                    .hint("use sqlite:///path/to/file.db, postgres://host/database or tasker://host:port"));
             }
         };
         open.insert(key, Arc::downgrade(&engine.inner));
@@ -249,6 +251,32 @@ impl Engine {
     pub fn advance_clock(&self, ms: i64) {
         self.inner.shared.clock.advance(ms);
         self.inner.shared.poke();
+    }
+
+    /// The store, for whoever serves it to other processes; see [`Engine::served`].
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        self.inner.shared.store.clone()
+    }
+
+    /// Calls `told` whenever something was stored, here or elsewhere, that other processes may wait for. Only the first
+    /// caller is told.
+    pub fn on_news(&self, told: impl Fn() + Send + Sync + 'static) {
+        self.inner.shared.watch(Box::new(told));
+    }
+
+    /// A batch of a process that this one serves was stored past this engine: what it made due is seen to.
+    pub fn served(&self, committed: &Committed) {
+        self.inner.shared.served(committed.next_wake, committed.is_news());
+    }
+
+    /// Worker deaths after which a step is given up.
+    pub fn max_crashes(&self) -> u32 {
+        self.inner.options.max_crashes
+    }
+
+    /// What a worker held that was lost is queued again, as soon as the store takes it.
+    pub fn worker_lost(&self, name: &str) {
+        self.inner.shared.send(Op::WorkerGone { name: name.into(), stopped: false });
     }
 
     fn store(&self) -> &dyn Store {

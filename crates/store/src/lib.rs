@@ -14,6 +14,7 @@ mod ops;
 pub mod postgres;
 mod publish;
 mod records;
+pub mod remote;
 pub mod sqlite;
 pub mod sync;
 mod tables;
@@ -38,7 +39,7 @@ pub fn time(ms: i64) -> String {
     format!("{time:.3}")
 }
 
-/// A database of tasks. Every method may block; none needs a runtime.
+/// A database of tasks, or a server before one. Every method may block; none needs a runtime.
 pub trait Store: Send + Sync + 'static {
     /// Where it is, for people; never holds a password.
     fn url(&self) -> &str;
@@ -69,6 +70,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The compiled workflow of a template row.
     fn workflow(&self, template: i64) -> Result<std::sync::Arc<tasker_core::graph::Workflow>, Error>;
+
+    /// YAML source, path and environment of a template row.
+    fn template_source(&self, template: i64) -> Result<(String, String, Option<String>), Error>;
 
     /// Newest template of a name, or of a name and version.
     fn find_template(

@@ -363,6 +363,16 @@ pub struct Committed {
     pub left_ready: bool,
 }
 
+impl Committed {
+    /// Whether other processes may wait for something of it.
+    pub fn is_news(&self) -> bool {
+        self.left_ready
+            || !self.rested.is_empty()
+            || !self.cut_short.is_empty()
+            || self.published.iter().any(|event| event.queue.is_some())
+    }
+}
+
 /// What one operation did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Done {

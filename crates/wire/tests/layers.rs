@@ -11,7 +11,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["core", "wire"]),
     ("engine", &["core", "store", "wire"]),
     ("worker", &["core", "engine", "wire"]),
-    ("cli", &["core", "engine", "wire", "worker"]),
+    ("server", &["engine", "store", "wire"]),
+    ("cli", &["core", "engine", "server", "wire", "worker"]),
     ("../workers/python", &["engine", "wire", "worker"]),
     ("../workers/ruby/ext/tasker_core", &["engine", "wire", "worker"]),
 ];

@@ -77,7 +77,7 @@ pub fn code(said: &Said) -> (i32, String) {
 }
 
 /// Looks until something is so; what comes of a commit in another thread has no other sign.
-pub fn eventually(so: impl Fn() -> bool) {
+pub fn eventually(mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(Instant::now() < deadline, "it never came to be");

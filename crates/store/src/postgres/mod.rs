@@ -282,16 +282,6 @@ impl Postgres {
     }
 }
 
-impl Committed {
-    /// Whether other processes may want to look.
-    fn is_news(&self) -> bool {
-        self.left_ready
-            || !self.rested.is_empty()
-            || !self.cut_short.is_empty()
-            || self.published.iter().any(|event| event.queue.is_some())
-    }
-}
-
 /// Whether the batch lost a race to another process and will win it when tried again.
 fn is_race(trouble: &Trouble) -> bool {
     // Another process has just stored the same idempotency key.
@@ -412,12 +402,13 @@ impl Store for Postgres {
     }
 
     fn workflow(&self, template: i64) -> Result<Arc<Workflow>, Error> {
-        if let Some(workflow) = self.workflows.cached(template) {
-            return Ok(workflow);
-        }
+        self.workflows.get(template, || self.template_source(template))
+    }
+
+    fn template_source(&self, template: i64) -> Result<(String, String, Option<String>), Error> {
         let source = |r: &Row| Ok((r.try_get(0)?, r.try_get(1)?, r.try_get(2)?));
         let found = self.rows(|| call!(query!("template_source"), template), source)?.pop();
-        self.workflows.get(template, || found.ok_or_else(|| no_template(template)))
+        found.ok_or_else(|| no_template(template))
     }
 
     fn find_template(

@@ -6,9 +6,12 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
+use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tasker_core::state::{Counts, Step, Task};
 use tasker_wire::{DeadLetterFilter, Error, EventFilter, Kind, TaskFilter};
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use uuid::Uuid;
 
 use crate::sync::Mutex;
@@ -19,12 +22,63 @@ use crate::{
 
 /// Version of the protocol; another one is refused.
 pub const PROTOCOL: u32 = 1;
-/// Largest message, bytes: a bulk of tasks or the longest result with what goes around it.
-pub const MESSAGE_MAX: usize = 256 << 20;
+/// Largest message, bytes.
+pub const MESSAGE_MAX: usize = 1 << 30;
 /// Paths of the two calls.
 pub const SESSION: &str = "/tasker.v1.Tasker/Session";
 /// See [`SESSION`].
 pub const ASK: &str = "/tasker.v1.Tasker/Ask";
+
+/// A value as it crosses.
+pub fn bytes(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+/// A value that came over.
+pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        Error::new(Kind::Bug, "protocol_error", format!("the other side sent what cannot be read: {e}"))
+            .hint("use the same release of Tasker on both sides")
+    })
+}
+
+/// Messages as they are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = BytesCodec;
+    type Decoder = BytesCodec;
+
+    fn encoder(&mut self) -> BytesCodec {
+        BytesCodec
+    }
+
+    fn decoder(&mut self) -> BytesCodec {
+        BytesCodec
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
 
 macro_rules! coded {
     ($($module:ident: $name:ident),+ $(,)?) => {$(
@@ -210,10 +264,8 @@ pub enum Up {
         /// Workers of the process.
         workers: Vec<NewWorker>,
     },
-    /// A batch to store.
+    /// A batch to store. The next one comes after the answer to this one.
     Commit {
-        /// Number of the answer.
-        id: u64,
         /// See [`crate::Batch`].
         ops: Vec<OpShape>,
         /// See [`crate::Batch`].
@@ -232,24 +284,24 @@ pub enum Up {
 pub enum Down {
     /// Answers the hello.
     Welcome {
-        /// Where the server's store is.
-        url: String,
         /// How durable a commit is.
         durability: String,
         /// Latest time any commit was stamped with.
         high_water: i64,
+        /// The server's clock, Unix milliseconds.
+        now: i64,
     },
     /// Answers a commit.
     Done {
-        /// Its number.
-        id: u64,
         /// What it did; an error: nothing was stored.
-        outcome: Result<CommittedShape, ErrorShape>,
+        outcome: Result<Box<CommittedShape>, ErrorShape>,
         /// The server's clock, Unix milliseconds.
         now: i64,
     },
     /// Somebody else wrote to the store.
     Changed,
+    /// The server is shutting down: batches without an answer will not be stored.
+    Goodbye,
     /// The session cannot be had.
     Refused(ErrorShape),
 }
@@ -385,7 +437,6 @@ pub enum Ask {
     TemplateSource { template: i64 },
     FindTemplate { namespace: String, name: String, version: Option<String> },
     Templates,
-    Info { task: i64 },
     Task { uuid: Uuid },
     Tasks { filter: TaskFilter },
     Steps { task: i64 },
@@ -417,7 +468,6 @@ pub fn answer(store: &dyn Store, ask: Ask, now: i64) -> Answer {
             json(store.find_template(&namespace, &name, version.as_deref()))
         }
         Ask::Templates => json(store.templates()),
-        Ask::Info { task } => json(store.info(task).map(|i| i.map(|i| InfoShape::of(&i)))),
         Ask::Task { uuid } => json(store.task(uuid)),
         Ask::Tasks { filter } => json(store.tasks(&filter)),
         Ask::Steps { task } => json(store.steps(task)),
@@ -434,8 +484,4 @@ pub fn answer(store: &dyn Store, ask: Ask, now: i64) -> Answer {
         Ask::Workers => json(store.workers()),
         Ask::Doctor => json(store.doctor(now)),
     }
-}
-
-pub(crate) fn info_from(shape: InfoShape, store: &dyn Store) -> Result<Arc<TaskInfo>, Error> {
-    shape.into_info(store).map(Arc::new)
 }

@@ -134,12 +134,12 @@ impl Sqlite {
     }
 
     fn workflow_by(&self, conn: &Connection, template: i64) -> Result<Arc<Workflow>, Error> {
-        self.workflows.get(template, || {
-            conn.prepare_cached(query!("template_source"))
-                .and_then(|mut s| s.query_row([template], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))))
-                .map_err(|e| self.trouble(e))
-        })
+        self.workflows.get(template, || source_of(conn, template).map_err(|e| self.trouble(e)))
     }
+}
+
+fn source_of(conn: &Connection, template: i64) -> rusqlite::Result<(String, String, Option<String>)> {
+    conn.prepare_cached(query!("template_source"))?.query_row([template], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
 }
 
 impl Drop for Sqlite {
@@ -324,6 +324,10 @@ impl Store for Sqlite {
             Ok(())
         })?;
         found.unwrap_or_else(|| Err(Error::new(Kind::NotFound, "template_not_found", "no such template row")))
+    }
+
+    fn template_source(&self, template: i64) -> Result<(String, String, Option<String>), Error> {
+        self.read(|conn| source_of(conn, template))
     }
 
     fn find_template(
