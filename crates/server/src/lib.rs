@@ -10,13 +10,13 @@ mod session;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tasker_engine::Engine;
 use tasker_wire::{Error, Kind};
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{RwLock, broadcast, watch};
 use tonic::transport::Server as Transport;
 use tonic::transport::server::TcpIncoming;
 
@@ -36,15 +36,23 @@ struct Shared {
     /// Number of the session that made the news; 0: this engine.
     news: broadcast::Sender<u64>,
     sessions: AtomicU64,
-    /// Session of each worker. Whoever registers or buries workers holds it, so that a worker that comes back over
-    /// another connection is not buried with the former one.
-    workers: Mutex<HashMap<String, u64>>,
+    /// Session of each worker. Who takes a worker over from another session, or buries it, writes; who stores a batch
+    /// reads meanwhile, so that nothing is claimed over a connection that has been replaced.
+    workers: RwLock<HashMap<String, Arc<Seat>>>,
     draining: watch::Sender<bool>,
 }
 
+/// What others may know of a session.
+struct Seat {
+    number: u64,
+    /// Its process has connected again.
+    replaced: AtomicBool,
+}
+
 impl Shared {
-    fn next_session(&self) -> u64 {
-        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    fn new_seat(&self) -> Arc<Seat> {
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(Seat { number, replaced: AtomicBool::new(false) })
     }
 }
 
@@ -76,7 +84,7 @@ impl Server {
             token,
             news: broadcast::channel(NEWS).0,
             sessions: AtomicU64::new(0),
-            workers: Mutex::default(),
+            workers: RwLock::default(),
             draining: watch::channel(false).0,
         });
         let tells = shared.news.clone();

@@ -1,6 +1,7 @@
 //! One connection: its batches, one after the other, and news of what others wrote.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tasker_store::remote::shapes::{self, CommittedShape, Down, OpShape, PROTOCOL, Up};
@@ -10,10 +11,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
-use crate::{Shared, is_true};
+use crate::{Seat, Shared, is_true};
 
 struct Session {
-    number: u64,
+    seat: Arc<Seat>,
     shared: Arc<Shared>,
     down: mpsc::Sender<Bytes>,
 }
@@ -29,7 +30,7 @@ struct Wanted {
 
 /// Runs a connection to its end.
 pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mpsc::Sender<Bytes>) {
-    let session = Session { number: shared.next_session(), shared, down };
+    let session = Session { seat: shared.new_seat(), shared, down };
     let mut draining = session.shared.draining.subscribe();
     let mut news = session.shared.news.subscribe();
     let refused = match greet(&session, &mut up).await {
@@ -52,7 +53,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mps
                 Ok(None) | Err(_) => break false,
             },
             heard = news.recv() => match heard {
-                Ok(session_of_it) if session_of_it == session.number => {}
+                Ok(session_of_it) if session_of_it == session.seat.number => {}
                 Ok(_) | Err(RecvError::Lagged(_)) => {
                     // One word for all that is known by now.
                     news = news.resubscribe();
@@ -104,11 +105,12 @@ impl Session {
         if workers.is_empty() {
             return Ok(());
         }
-        let mut sessions = self.shared.workers.lock().await;
+        let mut seats = self.shared.workers.write().await;
         let mut ops = Vec::new();
         for worker in workers {
             // Its former connection may not have been missed yet; what was claimed over it may never have arrived.
-            if sessions.insert(worker.name.clone(), self.number).is_some() {
+            if let Some(former) = seats.insert(worker.name.clone(), self.seat.clone()) {
+                former.replaced.store(true, Ordering::Release);
                 ops.push(Op::WorkerGone { name: worker.name.clone(), stopped: false });
             }
             ops.push(Op::AddWorker(Box::new(worker)));
@@ -118,13 +120,13 @@ impl Session {
 
     /// What the workers of a connection that ended still held is queued again.
     async fn bury(&self) {
-        let mut sessions = self.shared.workers.lock().await;
-        let lost: Vec<String> =
-            sessions.iter().filter(|(_, session)| **session == self.number).map(|(name, _)| name.clone()).collect();
+        let mut seats = self.shared.workers.write().await;
+        let own = |seat: &Arc<Seat>| Arc::ptr_eq(seat, &self.seat);
+        let lost: Vec<String> = seats.iter().filter(|(_, seat)| own(seat)).map(|(name, _)| name.clone()).collect();
         if lost.is_empty() {
             return;
         }
-        sessions.retain(|_, session| *session != self.number);
+        seats.retain(|_, seat| !own(seat));
         tracing::warn!(workers = lost.join(", "), "the connection to workers is gone; what they held is queued again");
         for name in lost {
             // In order with a return of the worker, which waits for the lock; if it fails, as soon as it can be had.
@@ -165,13 +167,18 @@ impl Session {
         for op in &ops {
             match op {
                 Op::AddWorker(worker) => {
-                    self.shared.workers.lock().await.insert(worker.name.clone(), self.number);
+                    self.shared.workers.write().await.insert(worker.name.clone(), self.seat.clone());
                 }
                 Op::WorkerGone { name, .. } => {
-                    self.shared.workers.lock().await.remove(name);
+                    self.shared.workers.write().await.remove(name);
                 }
                 _ => {}
             }
+        }
+        let _stays = self.shared.workers.read().await;
+        if self.seat.replaced.load(Ordering::Acquire) {
+            let message = "the process has connected again; this connection is closed";
+            return Err(Error::new(Kind::Unavailable, "connection_replaced", message));
         }
         self.store(ops, claims, jitter_seed, max_crashes, known).await
     }
@@ -201,7 +208,7 @@ impl Session {
         let (is_news, committed) = stored.await.unwrap_or_else(|_| Err(panicked()))?;
         if is_news {
             // Nobody else may be connected.
-            let _ = self.shared.news.send(self.number);
+            let _ = self.shared.news.send(self.seat.number);
         }
         Ok(committed)
     }
