@@ -8,7 +8,9 @@ mod clock;
 mod committer;
 mod create;
 mod liveness;
+mod moving;
 mod operate;
+mod retention;
 mod schemas;
 mod session;
 mod views;
@@ -34,12 +36,14 @@ use tasker_wire::{
 use uuid::Uuid;
 
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
+pub use moving::{Backup, Moved, backup, migrate, move_store, restore};
 pub use session::{Given, Session};
 pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 
 use committer::Shared;
 use liveness::Liveness;
+use retention::Retention;
 use schemas::Schemas;
 
 /// Tasks in one bulk creation.
@@ -58,11 +62,18 @@ pub struct Options {
     pub environment: Option<String>,
     /// Worker deaths after which a step is given up (`poison_step`).
     pub max_crashes: u32,
+    /// For how many days ended tasks are kept, 0 for ever. Processes with workers remove older ones. A store in memory
+    /// keeps all.
+    pub retention_days: u32,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { environment: std::env::var("TASKER_ENV").ok().filter(|e| !e.is_empty()), max_crashes: 3 }
+        Options {
+            environment: std::env::var("TASKER_ENV").ok().filter(|e| !e.is_empty()),
+            max_crashes: 3,
+            retention_days: retention::days_of_environment(),
+        }
     }
 }
 
@@ -152,7 +163,7 @@ impl Engine {
     /// `sqlite::memory:` is private: every call opens a new one.
     pub fn open(url: &str, options: Options) -> Result<Engine, Error> {
         if url == "sqlite::memory:" {
-            return Engine::start(Sqlite::open(url)?, options);
+            return Engine::start(Sqlite::open(url)?, Options { retention_days: 0, ..options });
         }
         let key = absolute(url);
         let mut open = OPEN.lock();
@@ -207,7 +218,8 @@ impl Engine {
         };
         let housekeeper = {
             let (shared, liveness, closed) = (shared.clone(), liveness.clone(), closed.clone());
-            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed))?
+            let retention = Retention::new(options.retention_days);
+            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed, retention))?
         };
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -662,7 +674,7 @@ fn absolute(url: &str) -> String {
     std::path::absolute(&path).map_or(path, |p| p.to_string_lossy().into_owned())
 }
 
-fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing) {
+fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing, mut retention: Retention) {
     let mut beaten: HashMap<i64, Instant> = HashMap::new();
     while !closing.wait(DEAD_EVERY) {
         let sessions = shared.sessions.lock().clone();
@@ -688,5 +700,6 @@ fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Clo
                 liveness.buried(&name);
             }
         }
+        retention.turn(shared);
     }
 }
