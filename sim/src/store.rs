@@ -318,6 +318,15 @@ impl Store for View {
         self.inner.workflow(template)
     }
 
+    fn template_source(&self, template: i64) -> Result<(String, String, Option<String>), Error> {
+        self.inner.template_source(template)
+    }
+
+    fn prunable(&self, before: i64) -> Result<u64, Error> {
+        self.reach()?;
+        self.inner.prunable(before)
+    }
+
     fn find_template(
         &self,
         namespace: &str,

@@ -79,6 +79,40 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check every invariant of the store, and the environment
     Doctor(Doctor),
+    /// Bring the store's tables up to date
+    Migrate,
+    /// Copy the embedded store to a file while it is in use
+    Backup {
+        /// File to write; it must not exist
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the embedded store
+    Restore {
+        /// File that `backup` wrote
+        file: PathBuf,
+        /// Replace a store that has tasks
+        #[arg(long)]
+        force: bool,
+    },
+    /// Copy everything from one store to an empty one
+    MigrateStore {
+        /// URL of the store to copy
+        from: String,
+        /// URL of the store to fill
+        to: String,
+        /// Also while workers are alive: what they hold runs again
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove tasks that ended long ago
+    Prune {
+        /// Ended more than this many days ago [default: TASKER_RETENTION_DAYS, else 30]
+        #[arg(long, value_name = "DAYS")]
+        older_than: Option<u32>,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Certify a worker in any language
     #[command(subcommand)]
     Conformance(Conformance),

@@ -8,6 +8,7 @@ mod dev;
 mod dlq;
 mod doctor;
 mod interrupt;
+mod keep;
 mod list;
 mod output;
 mod project;
@@ -113,6 +114,11 @@ fn dispatch(cli: Cli) -> Result<i32> {
         Command::Serve(args) => serve::run(&args, &ctx),
         Command::Workers => list::workers(&ctx),
         Command::Doctor(args) => doctor::run(&args, &ctx),
+        Command::Migrate => keep::migrate(&ctx),
+        Command::Backup { file } => keep::backup(&file, &ctx),
+        Command::Restore { file, force } => keep::restore(&file, force, &ctx),
+        Command::MigrateStore { from, to, force } => keep::move_store(&from, &to, force, &ctx),
+        Command::Prune { older_than, dry_run } => keep::prune(older_than, dry_run, &ctx),
         Command::Conformance(Conformance::Run(args)) => conformance::run(&args),
         Command::Bench(args) => bench::run(&args, ctx.json),
         Command::Completions { shell } => {

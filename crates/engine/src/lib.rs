@@ -8,7 +8,9 @@ mod clock;
 mod committer;
 mod create;
 mod liveness;
+mod moving;
 mod operate;
+mod retention;
 mod schemas;
 mod session;
 #[doc(hidden)]
@@ -37,12 +39,14 @@ use tasker_wire::{
 use uuid::Uuid;
 
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
+pub use moving::{Backup, Moved, backup, migrate, move_store, restore};
 pub use session::{Given, Session};
 pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 
 use committer::Shared;
 use liveness::Liveness;
+use retention::Retention;
 use schemas::Schemas;
 
 /// Tasks in one bulk creation.
@@ -61,11 +65,18 @@ pub struct Options {
     pub environment: Option<String>,
     /// Worker deaths after which a step is given up (`poison_step`).
     pub max_crashes: u32,
+    /// For how many days ended tasks are kept, 0 for ever. Processes with workers remove older ones. A store in memory
+    /// keeps all.
+    pub retention_days: u32,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { environment: std::env::var("TASKER_ENV").ok().filter(|e| !e.is_empty()), max_crashes: 3 }
+        Options {
+            environment: std::env::var("TASKER_ENV").ok().filter(|e| !e.is_empty()),
+            max_crashes: 3,
+            retention_days: retention::days_of_environment(),
+        }
     }
 }
 
@@ -156,7 +167,7 @@ impl Engine {
     pub fn open(url: &str, options: Options) -> Result<Engine, Error> {
         if url == "sqlite::memory:" {
             // No other process sees it, so nobody needs to notice that this one died.
-            return Engine::over(Arc::new(Sqlite::open(url)?), options, None);
+            return Engine::over(Arc::new(Sqlite::open(url)?), Options { retention_days: 0, ..options }, None);
         }
         let key = absolute(url);
         let mut open = OPEN.lock();
@@ -178,7 +189,8 @@ impl Engine {
         let engine = match scheme {
             "sqlite" => Engine::start(Sqlite::open(url)?, options)?,
             "postgres" | "postgresql" => Engine::over(Arc::new(Postgres::open(url)?), options, None)?,
-            "tasker" => Engine::over(Arc::new(Remote::open(url)?), options, None)?,
+            // Its server removes what is old.
+            "tasker" => Engine::over(Arc::new(Remote::open(url)?), Options { retention_days: 0, ..options }, None)?,
             _ => {
                 return Err(Error::new(Kind::Invalid, "unsupported_url", format!("no store answers to `{scheme}:`"))
                     .hint("use sqlite:///path/to/file.db, postgres://host/database or tasker://host:port"));
@@ -212,7 +224,8 @@ impl Engine {
         };
         let housekeeper = {
             let (shared, liveness, closed) = (shared.clone(), liveness.clone(), closed.clone());
-            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed))?
+            let retention = Retention::new(options.retention_days);
+            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed, retention))?
         };
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -677,7 +690,7 @@ fn absolute(url: &str) -> String {
     std::path::absolute(&path).map_or(path, |p| p.to_string_lossy().into_owned())
 }
 
-fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing) {
+fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing, mut retention: Retention) {
     let mut beaten: HashMap<i64, Instant> = HashMap::new();
     while !closing.wait(DEAD_EVERY) {
         let sessions = shared.sessions.lock().clone();
@@ -703,5 +716,6 @@ fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Clo
                 liveness.buried(&name);
             }
         }
+        retention.turn(shared);
     }
 }

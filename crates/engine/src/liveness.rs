@@ -50,6 +50,13 @@ impl Liveness {
             .collect()
     }
 
+    /// Workers of other processes that are alive.
+    pub(crate) fn alive(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| !self.own.contains_key(name) && !self.is_unlocked(name)).collect()
+    }
+
     /// A dead worker's steps have been handed on.
     pub(crate) fn buried(&self, worker: &str) {
         let _ = std::fs::remove_file(self.folder.join(worker));

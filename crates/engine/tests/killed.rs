@@ -31,7 +31,7 @@ const STRIDE: Duration = Duration::from_micros(40);
 
 fn open(url: &str) -> Engine {
     // A killed process may be holding steps of all the others' tasks.
-    let options = Options { environment: Some("test".into()), max_crashes: 1_000 };
+    let options = Options { environment: Some("test".into()), max_crashes: 1_000, ..Options::default() };
     Engine::open(url, options).expect("the store opens")
 }
 

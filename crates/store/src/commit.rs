@@ -160,6 +160,7 @@ impl<T: Tables> Work<'_, T> {
             }
             Op::ArchiveEvents { ids } => Ok(Done::Due(self.tables.archive_events(ids, self.batch.now)?)),
             Op::ReplayEvents { ids } => Ok(Done::Due(self.tables.replay_events(ids, self.batch.now)?)),
+            Op::Prune { before, limit } => Ok(Done::Pruned(self.tables.prune(*before, *limit)?)),
             Op::Due { limit } => self.due(*limit),
         }
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     AttemptRecord, Batch, ClaimRequest, Claimed, Committed, CutShort, Done, EventRecord, Idempotency, LetterOrder,
-    NewTask, NewWorker, Op, Order, PreparedEvent, StepRecord, Store, TaskRecord, TemplateSource, compile,
+    NewTask, NewWorker, Op, Order, PreparedEvent, Pruned, StepRecord, Store, TaskRecord, TemplateSource, compile,
 };
 
 /// Runs every scenario, each on a store of its own. The panic of a failing one names it.
@@ -99,6 +99,9 @@ scenarios![
     declared_events_are_stored_with_the_result,
     events_of_a_task_are_read_in_order_and_by_one_reader,
     events_are_acknowledged_and_replayed,
+    ended_tasks_are_removed_with_all_that_is_theirs,
+    removal_leaves_what_somebody_may_still_need,
+    removal_keeps_to_its_limit,
     a_decision_creates_steps_and_its_reset_removes_them,
     a_batch_stores_the_inputs_of_its_workers,
     a_batch_runs_no_more_workers_than_allowed,
@@ -1206,6 +1209,123 @@ fn events_are_acknowledged_and_replayed(s: &Setup) {
     assert_eq!(s.store.events(&named("b.done", true)).unwrap().len(), 1);
     let elsewhere = EventFilter { namespace: Some("other".into()), ..EventFilter::default() };
     assert!(s.store.events(&elsewhere).unwrap().is_empty());
+}
+
+// --- retention -------------------------------------------------------------------------------------------------------
+
+fn prune(s: &Setup, before: i64, limit: usize) -> Pruned {
+    match s.one(Op::Prune { before, limit }).unwrap() {
+        Done::Pruned(pruned) => pruned,
+        other => panic!("removal gave {other:?}"),
+    }
+}
+
+fn ended_tasks_are_removed_with_all_that_is_theirs(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let old = s.create(identified(s, "k", "d", false));
+    s.do_one(&worker, json!(1));
+    let failed = s.task_of(ONE);
+    let a = s.take(&worker);
+    assert!(s.finish(&worker, &a, failure(false)));
+    assert_eq!(s.act(failed, Order::GiveUp), Ok(Done::Acted));
+    let batch = s.task_of(&batch(""));
+    let wants = json!({"batch_processing_outcome": {"type": "create_batches", "worker_template_name": "rows",
+        "worker_count": 2, "total_items": 2, "cursor_configs": [
+            {"batch_id": "1", "start_cursor": 0, "end_cursor": 1, "batch_size": 1},
+            {"batch_id": "2", "start_cursor": 1, "end_cursor": 2, "batch_size": 1}]}});
+    s.do_one(&worker, wants);
+    let held = s.claim(&worker, 1).pop().unwrap();
+    let checkpoint = Report::Checkpoint { checkpoint: "{}".into(), execution_us: 1 };
+    assert!(s.finish(&worker, &held, checkpoint));
+    assert_eq!(s.act(batch, Order::Cancel), Ok(Done::Acted));
+    s.pass(1_000);
+    let young = s.task_of(CHAIN);
+    s.do_one(&worker, json!(1));
+    s.do_one(&worker, json!(2));
+    let live = s.task_of(CHAIN);
+    s.do_one(&worker, json!(1));
+    assert_eq!(s.store.prunable(NOW + 500), Ok(3));
+    assert_eq!(prune(s, NOW, 10).tasks, 0, "they ended at that time, not before it");
+    assert_eq!(prune(s, NOW + 500, 10), Pruned { tasks: 3, events: 0, has_more: false });
+    assert_eq!(s.store.prunable(NOW + 500), Ok(0));
+    for gone in [old, failed, batch] {
+        assert!(s.store.task(gone.uuid).unwrap().is_none());
+        assert!(s.store.steps(gone.id).unwrap().is_empty());
+        assert!(s.store.attempts(gone.id).unwrap().is_empty());
+        assert!(s.store.audit(gone.id).unwrap().is_empty());
+        assert_eq!(s.store.checkpoint(gone.id, held.no), Ok(None));
+        assert_eq!(s.store.inputs(gone.id, held.no), Ok(None));
+    }
+    assert!(s.store.dead_letters(&ALL_LETTERS).unwrap().is_empty());
+    assert!(!s.finish(&worker, &held, success("1")), "a late report finds nothing to change");
+    assert_eq!(s.state(young), TaskState::Complete);
+    assert_eq!(s.steps(young).len(), 2);
+    assert_eq!(s.steps(young)["b"].result.as_deref(), Some("2"));
+    let again = s.create(identified(s, "k", "other", false));
+    assert!(again.id > live.id, "its key is free again, its number is not");
+    assert!(s.claim(&worker, 10).iter().any(|c| c.task == live.id));
+    s.act(live, Order::Cancel).unwrap();
+}
+
+fn removal_leaves_what_somebody_may_still_need(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let stale = "
+name: stale
+namespace_name: shop
+version: 1.0.0
+lifecycle: {max_waiting_for_dependencies_minutes: 1, max_duration_minutes: 1, staleness_action: dlq}
+steps: [{name: a, handler: shop.a}]";
+    let letter = s.task_of(stale);
+    s.pass(61_000);
+    assert_eq!(s.due(), 1);
+    assert_eq!(s.state(letter), TaskState::Error);
+    let told = s.task_of(TOLD);
+    s.do_one(&worker, json!(1));
+    s.do_one(&worker, json!(2));
+    let waiting = s.create(NewTask { start_at: Some(s.now.get() + 1), ..s.new_task(ONE) });
+    let ids: Vec<i64> = read(s, 1).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(s.one(Op::ArchiveEvents { ids: ids.clone() }), Ok(Done::Due(1)));
+    // PostgreSQL stamps acknowledgements by its own clock.
+    let later = s.now.get() + 100 * 365 * 86_400_000;
+    assert_eq!(s.store.prunable(later), Ok(1));
+    assert_eq!(prune(s, later, 10), Pruned { tasks: 1, events: 1, has_more: false });
+    assert!(s.store.task(told.uuid).unwrap().is_none());
+    assert_eq!(s.state(letter), TaskState::Error, "its dead letter is open");
+    assert_eq!(s.store.dead_letters(&ALL_LETTERS).unwrap().len(), 1);
+    assert_eq!(s.state(waiting), TaskState::Pending);
+    s.pass(1_000_000);
+    let left: Vec<i64> = read(s, 10).into_iter().map(|(id, _)| id).collect();
+    assert_eq!((left.len(), left.contains(&ids[0])), (2, false), "events outlive their task until they are acknowledged");
+    let id = s.store.dead_letters(&ALL_LETTERS).unwrap()[0].id;
+    let discard =
+        Op::DeadLetter { id, order: LetterOrder::Discard, actor: "ann".into(), reason: "known".into() };
+    s.one(discard).unwrap();
+    assert_eq!(prune(s, later, 10).tasks, 1);
+    assert!(s.store.task(letter.uuid).unwrap().is_none());
+    assert_eq!(s.due(), 1, "the task that waited for its time");
+}
+
+fn removal_keeps_to_its_limit(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(s.task_of(ONE));
+        s.do_one(&worker, json!(1));
+        s.pass(10);
+    }
+    let last = s.task_of(ONE);
+    let left = |s: &Setup| made.iter().filter(|t| s.store.task(t.uuid).unwrap().is_some()).map(|t| t.id).collect();
+    let later = s.now.get() + 1;
+    assert_eq!(prune(s, later, 2), Pruned { tasks: 2, events: 0, has_more: true });
+    let ids: Vec<i64> = left(s);
+    assert_eq!(ids, [made[2].id, made[3].id, made[4].id], "those that ended first go first");
+    // In one commit with a task's end: each stands as if it had come alone.
+    let a = s.take(&worker);
+    let committed = s.commit(&[finish(&worker, &a, success("1")), Op::Prune { before: later, limit: 10 }], &[]);
+    assert!(committed.results.iter().all(Result::is_ok), "{:?}", committed.results);
+    assert_eq!(s.state(last), TaskState::Complete);
+    let ids: Vec<i64> = left(s);
+    assert!(ids.is_empty());
 }
 
 fn a_decision_creates_steps_and_its_reset_removes_them(s: &Setup) {

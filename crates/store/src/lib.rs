@@ -18,12 +18,13 @@ pub mod remote;
 pub mod sqlite;
 pub mod sync;
 mod tables;
+pub mod transfer;
 mod workflows;
 
 pub use message::events_queue;
 pub use ops::{
     Batch, ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, LetterOrder, NewTask, NewWorker, Op, Order,
-    PreparedEvent, Published, TaskInfo, TemplateSource,
+    PreparedEvent, Pruned, Published, TaskInfo, TemplateSource,
 };
 pub use records::{
     AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
@@ -117,6 +118,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// UUIDs of the tasks a filter matches, oldest first, its `limit` and `offset` left aside.
     fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error>;
+
+    /// How many tasks an [`Op::Prune`] with this time would remove in all.
+    fn prunable(&self, before: i64) -> Result<u64, Error>;
 
     /// Dead letters, newest first.
     fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error>;

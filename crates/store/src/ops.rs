@@ -112,6 +112,14 @@ pub enum Op {
         /// Their numbers.
         ids: Vec<i64>,
     },
+    /// Removes tasks that ended before a time, with everything that is theirs, and events that were acknowledged before
+    /// it. Tasks with an open dead letter stay, and so do events that nobody acknowledged.
+    Prune {
+        /// Unix milliseconds.
+        before: i64,
+        /// At most this many tasks, and as many events.
+        limit: usize,
+    },
     /// Handles rows whose `wake_at` has passed: leases, retries, starts, lifecycle limits.
     Due {
         /// At most this many.
@@ -373,6 +381,17 @@ impl Committed {
     }
 }
 
+/// What an [`Op::Prune`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Tasks.
+    pub tasks: usize,
+    /// Acknowledged events.
+    pub events: usize,
+    /// There may be more.
+    pub has_more: bool,
+}
+
 /// What one operation did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Done {
@@ -403,6 +422,8 @@ pub enum Done {
     Worker(i64),
     /// How many rows were handled.
     Due(usize),
+    /// What was removed.
+    Pruned(Pruned),
     /// Events taken from their queue, in order.
     Events(Vec<EventRecord>),
     /// Nothing to tell.

@@ -8,7 +8,7 @@ use tasker_wire::Error;
 use uuid::Uuid;
 
 use crate::commit::Result;
-use crate::{EventRecord, NewTask, NewWorker, TemplateSource};
+use crate::{EventRecord, NewTask, NewWorker, Pruned, TemplateSource};
 
 /// Bits of a step id that number the step within its task.
 const STEP_BITS: u32 = 14;
@@ -23,6 +23,19 @@ pub(crate) fn step_id(task: i64, no: u16) -> i64 {
 /// Task and step number of a step id.
 pub(crate) fn split(id: i64) -> (i64, u16) {
     (id >> STEP_BITS, (id & i64::from(STEP_MAX)) as u16)
+}
+
+/// Steps removed in one commit, unless a single task has more.
+const PRUNED_STEPS_MAX: i64 = 1_000;
+
+/// How many of some tasks (number, count of steps) one commit may remove.
+pub(crate) fn prunable(found: &[(i64, i64)]) -> usize {
+    let mut steps = 0;
+    let fits = |(_, count): &&(i64, i64)| {
+        steps += count;
+        steps <= PRUNED_STEPS_MAX
+    };
+    found.iter().take_while(fits).count().max(usize::from(!found.is_empty()))
 }
 
 /// Orders versions by their numbers.
@@ -221,6 +234,9 @@ pub(crate) trait Tables {
     fn archive_events(&mut self, ids: &[i64], now: i64) -> Result<usize, Self::Trouble>;
     /// How many were changed.
     fn replay_events(&mut self, ids: &[i64], now: i64) -> Result<usize, Self::Trouble>;
+
+    /// See [`crate::Op::Prune`].
+    fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned, Self::Trouble>;
 
     /// Its number; the same digest is the same row.
     fn add_template(&mut self, template: &TemplateSource, digest: &str, now: i64) -> Result<i64, Self::Trouble>;

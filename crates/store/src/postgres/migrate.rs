@@ -5,7 +5,11 @@ use tasker_wire::{Error, Kind};
 use super::config::{Settings, Transport};
 use super::connection::{Conn, Result, call};
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql"), include_str!("migrations/002_events.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_initial.sql"),
+    include_str!("migrations/002_events.sql"),
+    include_str!("migrations/003_retention.sql"),
+];
 
 /// Brings the tables up to date; gives the version they had and the one they have.
 pub(super) fn migrate(conn: &mut Conn, settings: &mut Settings) -> std::result::Result<(usize, usize), Error> {

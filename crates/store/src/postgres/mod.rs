@@ -11,6 +11,7 @@ mod pgmq;
 mod read;
 mod rows;
 mod tables;
+mod transfer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -490,6 +491,10 @@ impl Store for Postgres {
 
     fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error> {
         self.read(|conn| read::task_uuids(conn, filter))
+    }
+
+    fn prunable(&self, before: i64) -> Result<u64, Error> {
+        Ok(self.read(|conn| conn.one::<i64>(query!("prune_count"), vec![Box::new(before)]))? as u64)
     }
 
     fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {

@@ -166,6 +166,17 @@ pub(super) fn replay_events(pgmq: &str, ids: &[i64], now: i64) -> Call {
     Call::new(sql, vec![Box::new(ids.to_vec()), Box::new(now)])
 }
 
+/// Removes events that were archived before a time; one row an event.
+pub(super) fn prune_events(pgmq: &str, before: i64, limit: i64) -> Call {
+    let sql = format!(
+        "DELETE FROM pgmq.\"a_{pgmq}\" WHERE msg_id IN (
+           SELECT msg_id FROM pgmq.\"a_{pgmq}\" WHERE archived_at < to_timestamp($1 / 1000.0)
+           ORDER BY archived_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+         RETURNING 1"
+    );
+    Call::new(sql, vec![Box::new(before), Box::new(limit)])
+}
+
 /// Every event of some queues, for listings: the columns of an event, its task, name and queue.
 pub(super) fn all_events(pgmq: &[String]) -> String {
     if pgmq.is_empty() {

@@ -26,9 +26,9 @@ use super::{Postgres, pgmq, query, rows};
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
     AuditRow, Found, Head, Letter, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow, batches_to,
-    split, step_id,
+    prunable, split, step_id,
 };
-use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, Op, TemplateSource};
+use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, Op, Pruned, TemplateSource};
 
 type Result<T> = Outcome<T, Trouble>;
 
@@ -280,7 +280,8 @@ impl<'a> Rows<'a> {
                 | Op::Heartbeat { .. }
                 | Op::ReadEvents { .. }
                 | Op::ArchiveEvents { .. }
-                | Op::ReplayEvents { .. } => {}
+                | Op::ReplayEvents { .. }
+                | Op::Prune { .. } => {}
             }
         }
         let mut reads = Reads::default();
@@ -1277,6 +1278,28 @@ impl Tables for Rows<'_> {
             count += self.ask(pgmq::replay_events(row.try_get(1)?, ids, now))?.len();
         }
         Ok(count)
+    }
+
+    fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned> {
+        self.settle()?;
+        // What other operations of this batch are about has been read and may be changed yet; its turn comes.
+        let keys = self.keys.values().flatten().map(|(_, task, _)| *task);
+        let touched: Vec<i64> = self.tasks.keys().copied().chain(keys).collect();
+        let mut found = Vec::new();
+        for row in self.ask(call!(query!("prune_find"), before, limit as i64, touched))? {
+            found.push((row.try_get(0)?, row.try_get(1)?));
+        }
+        let tasks = prunable(&found);
+        if tasks > 0 {
+            self.ask(call!(query!("prune"), columns(&found[..tasks], |(task, _)| *task)))?;
+        }
+        let mut events = 0;
+        for row in self.ask(call!(query!("queues_of_kind"), pgmq::Kind::Events as i16))? {
+            let left = limit.saturating_sub(events);
+            events += self.ask(pgmq::prune_events(row.try_get(1)?, before, left as i64))?.len();
+        }
+        let has_more = tasks < found.len() || found.len() >= limit || events >= limit;
+        Ok(Pruned { tasks, events, has_more })
     }
 
     fn add_template(&mut self, t: &TemplateSource, digest: &str, now: i64) -> Result<i64> {

@@ -210,6 +210,10 @@ impl Store for Remote {
         self.ask(&Ask::TaskUuids { filter: filter.clone() })
     }
 
+    fn prunable(&self, before: i64) -> Result<u64, Error> {
+        self.ask(&Ask::Prunable { before })
+    }
+
     fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
         self.ask(&Ask::DeadLetters { filter: filter.clone() })
     }

@@ -450,6 +450,7 @@ pub enum Ask {
     TaskUuids { filter: TaskFilter },
     DeadLetters { filter: DeadLetterFilter },
     Events { filter: EventFilter },
+    Prunable { before: i64 },
     Workers,
     Doctor,
 }
@@ -481,6 +482,7 @@ pub fn answer(store: &dyn Store, ask: Ask, now: i64) -> Answer {
         Ask::TaskUuids { filter } => json(store.task_uuids(&filter)),
         Ask::DeadLetters { filter } => json(store.dead_letters(&filter)),
         Ask::Events { filter } => json(store.events(&filter)),
+        Ask::Prunable { before } => json(store.prunable(before)),
         Ask::Workers => json(store.workers()),
         Ask::Doctor => json(store.doctor(now)),
     }

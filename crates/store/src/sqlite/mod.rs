@@ -4,9 +4,11 @@
 //! a process notices another's commits by `PRAGMA data_version`. Network file systems do not keep SQLite's locks and
 //! are not supported.
 
+mod backup;
 mod read;
 mod rows;
 mod tables;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use tasker_core::graph::Workflow;
 use tasker_core::state::StepState;
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
 use uuid::Uuid;
+
+pub use backup::{Backup, backup, restore};
 
 use crate::commit::commit;
 use crate::tables::{step_id, version_key};
@@ -35,7 +39,11 @@ macro_rules! query {
 }
 pub(crate) use query;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql"), include_str!("migrations/002_events.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_initial.sql"),
+    include_str!("migrations/002_events.sql"),
+    include_str!("migrations/003_retention.sql"),
+];
 /// Readers kept open when idle.
 const READERS_MAX: usize = 4;
 /// Longest wait for another process's write before it is called trouble.
@@ -66,24 +74,15 @@ impl Sqlite {
     ///
     /// `sqlite::memory:` is a temporary file without durability, private to this handle and deleted with it.
     pub fn open(url: &str) -> Result<Sqlite, Error> {
-        let bad = || {
-            Error::new(Kind::Invalid, "invalid_url", format!("`{url}` is not a SQLite URL"))
-                .hint("use sqlite:///absolute/path.db, sqlite://relative/path.db or sqlite::memory:")
-        };
-        let rest = url.strip_prefix("sqlite:").ok_or_else(bad)?;
-        let in_memory = rest == ":memory:" || rest == "//:memory:";
+        let in_memory = is_in_memory(url);
         let path = if in_memory {
             let number = MEMORY_STORES.fetch_add(1, Ordering::Relaxed);
             std::env::temp_dir().join(format!("tasker-memory-{}-{number}.db", std::process::id()))
         } else {
-            let path = rest.strip_prefix("//").unwrap_or(rest);
-            // Both spellings of a relative path are common: sqlite://.tasker/t.db and sqlite:///.tasker/t.db.
-            let path = path.strip_prefix("/.").map_or(path.to_string(), |p| format!(".{p}"));
-            let path = path.split('?').next().unwrap_or_default();
-            if path.is_empty() {
-                return Err(bad());
-            }
-            PathBuf::from(path)
+            Sqlite::file_of(url).ok_or_else(|| {
+                Error::new(Kind::Invalid, "invalid_url", format!("`{url}` is not a SQLite URL"))
+                    .hint("use sqlite:///absolute/path.db, sqlite://relative/path.db or sqlite::memory:")
+            })?
         };
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|e| {
@@ -108,6 +107,28 @@ impl Sqlite {
             writer: Mutex::new(Writer { conn, high_water }),
             readers: Mutex::new(Vec::new()),
         })
+    }
+
+    /// The file a URL names; none if it is not the URL of a file.
+    pub fn file_of(url: &str) -> Option<PathBuf> {
+        let rest = url.strip_prefix("sqlite:").filter(|_| !is_in_memory(url))?;
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        // Both spellings of a relative path are common: sqlite://.tasker/t.db and sqlite:///.tasker/t.db.
+        let path = path.strip_prefix("/.").map_or(path.to_string(), |p| format!(".{p}"));
+        let path = path.split('?').next().unwrap_or_default();
+        (!path.is_empty()).then(|| PathBuf::from(path))
+    }
+
+    /// Creates or upgrades the tables of a URL; gives the version they had and the one they have.
+    pub fn migrate(url: &str) -> Result<(usize, usize), Error> {
+        let found = match Sqlite::file_of(url).filter(|path| path.exists()) {
+            Some(path) => {
+                let conn = connect(&path, false).map_err(|e| trouble(e, &path))?;
+                schema(&conn).map_err(|e| trouble(e, &path))?
+            }
+            None => 0,
+        };
+        Sqlite::open(url).map(|_| (found, MIGRATIONS.len()))
     }
 
     /// The file.
@@ -190,28 +211,33 @@ fn into_wal(conn: &Connection) -> rusqlite::Result<()> {
     }
 }
 
+fn is_in_memory(url: &str) -> bool {
+    matches!(url, "sqlite::memory:" | "sqlite://:memory:")
+}
+
+/// Version of the tables.
+fn schema(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.pragma_query_value(None, "user_version", |r| r.get(0))
+}
+
+fn too_new(path: &Path, found: usize) -> Error {
+    let newest = MIGRATIONS.len();
+    let what = format!("{} was written by a newer Tasker (schema {found}, this one knows {newest})", path.display());
+    Error::new(Kind::Conflict, "store_too_new", what).hint("upgrade Tasker, or open another file")
+}
+
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {
     let trouble = |e| trouble(e, path);
-    let version = |c: &Connection| c.pragma_query_value(None, "user_version", |r| r.get::<_, usize>(0));
-    let found = version(conn).map_err(trouble)?;
+    let found = schema(conn).map_err(trouble)?;
     if found > MIGRATIONS.len() {
-        return Err(Error::new(
-            Kind::Conflict,
-            "store_too_new",
-            format!(
-                "{} was written by a newer Tasker (schema {found}, this one knows {})",
-                path.display(),
-                MIGRATIONS.len()
-            ),
-        )
-        .hint("upgrade Tasker, or open another file"));
+        return Err(too_new(path, found));
     }
     if found == MIGRATIONS.len() {
         return Ok(());
     }
     let tx = Transaction::new(conn, TransactionBehavior::Immediate).map_err(trouble)?;
     // Another process may have migrated while this one waited for the lock.
-    let found = version(&tx).map_err(trouble)?;
+    let found = schema(&tx).map_err(trouble)?;
     for (number, migration) in MIGRATIONS.iter().enumerate().skip(found) {
         tx.execute_batch(migration).map_err(trouble)?;
         tx.pragma_update(None, "user_version", number + 1).map_err(trouble)?;
@@ -425,6 +451,10 @@ impl Store for Sqlite {
 
     fn task_uuids(&self, filter: &TaskFilter) -> Result<Vec<Uuid>, Error> {
         self.read(|conn| read::task_uuids(conn, filter))
+    }
+
+    fn prunable(&self, before: i64) -> Result<u64, Error> {
+        self.read(|conn| conn.prepare_cached(query!("prune_count"))?.query_row([before], |r| r.get(0)))
     }
 
     fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {

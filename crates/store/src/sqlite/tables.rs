@@ -11,12 +11,18 @@ use super::{Sqlite, Writer, none_is, query, rows};
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
     AuditRow, Found, Head, Letter, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow, batches_to,
-    step_id,
+    prunable, step_id,
 };
-use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, TemplateSource};
+use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, Pruned, TemplateSource};
 
 /// How often the high-water mark of time is stored, milliseconds.
 const HIGH_WATER_EVERY_MS: i64 = 1_000;
+
+/// What is removed with a task, by its steps and by its number.
+const PRUNED_BY_STEP: [(&str, &str); 4] =
+    [("steps", "id"), ("attempts", "step"), ("inputs", "step"), ("checkpoints", "step")];
+const PRUNED_BY_TASK: [(&str, &str); 5] =
+    [("requests", "task"), ("idempotency", "task"), ("audit", "task"), ("dead_letters", "task"), ("tasks", "id")];
 
 type Result<T> = Outcome<T, rusqlite::Error>;
 
@@ -355,6 +361,26 @@ impl Tables for Rows<'_> {
 
     fn replay_events(&mut self, ids: &[i64], now: i64) -> Result<usize> {
         self.each(query!("event_replay"), ids, now)
+    }
+
+    fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned> {
+        let found: Vec<(i64, i64)> = self
+            .statement(query!("prune_find"))?
+            .query_map(params![before, limit as i64], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let tasks = prunable(&found);
+        for (task, _) in &found[..tasks] {
+            for (table, key) in PRUNED_BY_STEP {
+                let sql = format!("DELETE FROM {table} WHERE {key} BETWEEN ?1 AND ?2");
+                self.run(&sql, params![step_id(*task, 0), step_id(*task, STEP_MAX)])?;
+            }
+            for (table, key) in PRUNED_BY_TASK {
+                self.run(&format!("DELETE FROM {table} WHERE {key} = ?1"), params![task])?;
+            }
+        }
+        let events = self.run(query!("prune_events"), params![before, limit as i64])?;
+        let has_more = tasks < found.len() || found.len() >= limit || events >= limit;
+        Ok(Pruned { tasks, events, has_more })
     }
 
     fn add_template(&mut self, t: &TemplateSource, digest: &str, now: i64) -> Result<i64> {

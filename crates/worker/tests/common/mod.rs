@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn options() -> Options {
-    Options { environment: Some("test".into()), max_crashes: 3 }
+    Options { environment: Some("test".into()), max_crashes: 3, retention_days: 0 }
 }
 
 /// A private engine, without jitter.

@@ -1,0 +1,3 @@
+SELECT count(*) FROM tasks t
+WHERE t.ended_at < ?1 AND t.id < (SELECT max(id) FROM tasks)
+  AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.task = t.id AND d.resolved_at IS NULL)

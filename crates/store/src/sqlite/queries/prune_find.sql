@@ -1,0 +1,5 @@
+-- The newest task stays, so that its number is never given to another.
+SELECT t.id, t.total FROM tasks t
+WHERE t.ended_at < ?1 AND t.id < (SELECT max(id) FROM tasks)
+  AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.task = t.id AND d.resolved_at IS NULL)
+ORDER BY t.ended_at LIMIT ?2
