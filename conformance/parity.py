@@ -3,7 +3,7 @@
 python conformance/parity.py                       # all languages that have a host
 python conformance/parity.py --languages python
 
-Run by scripts/with-postgres, it runs every case on PostgreSQL too.
+Every case is run through a server too; run by scripts/with-postgres, also on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent
-BY_PGMQ = ", steps by PGMQ"
+STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "pgmq": "PostgreSQL, steps by PGMQ"}
 NAMES = {"python": "Python", "ruby": "Ruby", "rust": "Rust"}
 HOSTS = {
     "python": [sys.executable, str(ROOT / "hosts/python/host.py")],
@@ -127,10 +127,15 @@ def main() -> int:
         results[language][
             f"all {len(nasty)} again under bad conditions: one slot, leases of 50 ms, every report twice"
         ] = wrong
-        for store in ("postgres", "pgmq") if os.environ.get("TASKER_TEST_POSTGRES") else ():
-            again = run_cases(language, "--store", store)
-            wrong = [f"{name}: {line}" for name, lines in again.items() for line in lines]
-            results[language][f"all {len(again)} again on PostgreSQL{BY_PGMQ if store == 'pgmq' else ''}"] = wrong
+        for store, how in STORES.items():
+            if store != "sqlite" and not os.environ.get("TASKER_TEST_POSTGRES"):
+                continue
+            for options, through in ([], ""), (["--remote"], ", through `tasker serve`"):
+                if store == "sqlite" and not options:
+                    continue
+                again = run_cases(language, "--store", store, *options)
+                wrong = [f"{name}: {line}" for name, lines in again.items() for line in lines]
+                results[language][f"all {len(again)} again on {how}{through}"] = wrong
     names = list(dict.fromkeys(name for result in results.values() for name in result))
     out += ["", f"## Behaviour: {len(names)} checks", "", heads]
     for name in names:

@@ -60,6 +60,24 @@ def fresh_store(kind: str, folder: Path) -> str:
     return f"{server}?schema=c{os.getpid()}_{next(STORES_MADE)}&queue={transport}"
 
 
+class Server:
+    """`tasker serve` before a store."""
+
+    def __init__(self, store: str, environment: str) -> None:
+        command = [os.environ.get("TASKER_BIN", "tasker"), "serve", "--url", store, "--listen", "127.0.0.1:0", "--json"]
+        variables = {**os.environ, "TASKER_ENV": environment}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables)
+        assert self.process.stdout is not None
+        self.url: str = json.loads(self.process.stdout.readline())["url"]
+
+    def close(self) -> int:
+        self.process.terminate()
+        code = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
 class Host:
     """A host process on a fresh store, with the templates of some cases."""
 
@@ -71,8 +89,12 @@ class Host:
         folder: Path,
         store: str,
         disturb: str = "",
+        remote: bool = False,
     ) -> None:
         self.url = fresh_store(store, folder)
+        self.server = Server(self.url, environment) if remote else None
+        if self.server is not None:
+            self.url = self.server.url
         templates = folder / "templates"
         templates.mkdir()
         for case in cases:
@@ -101,7 +123,8 @@ class Host:
         code = self.process.wait(60)
         assert self.process.stderr is not None
         self.process.stderr.close()
-        return code
+        served = self.server.close() if self.server is not None else 0
+        return code or served
 
 
 def case_templates(case: dict[str, Any]) -> list[str]:
@@ -320,6 +343,7 @@ def main() -> int:
     parser.add_argument("--worker-cmd", help="command of the host; gets --url and --templates")
     parser.add_argument("--nasty", action="store_true", help="under bad conditions: see NASTY")
     parser.add_argument("--store", choices=STORES, default=STORES[0], help="what the cases run on")
+    parser.add_argument("--remote", action="store_true", help="through `tasker serve` before the store")
     parser.add_argument("--only", help="run cases whose name contains this")
     parser.add_argument("--json", type=Path, help="write what is wrong with each check here")
     given = parser.parse_args()
@@ -339,7 +363,7 @@ def main() -> int:
             with_vectors = environment == "test" and given.only is None
             vectors = [{"name": "vectors", "templates": VECTOR_TEMPLATES}] if with_vectors else []
             disturb = NASTY if given.nasty else ""
-            host = Host(command, environment, [*group, *vectors], Path(folder), given.store, disturb)
+            host = Host(command, environment, [*group, *vectors], Path(folder), given.store, disturb, given.remote)
             try:
                 for case in group:
                     wrong = attempt(host.client, case, given.nasty)

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tasker_store::postgres::Postgres;
-use tasker_store::sqlite::{self, Sqlite};
 pub use tasker_store::sqlite::Backup;
-pub use tasker_store::transfer::Moved;
+use tasker_store::sqlite::{self, Sqlite};
 use tasker_store::transfer;
+pub use tasker_store::transfer::Moved;
 use tasker_wire::{Error, Kind};
 
 use crate::liveness::Liveness;

@@ -1295,10 +1295,13 @@ steps: [{name: a, handler: shop.a}]";
     assert_eq!(s.state(waiting), TaskState::Pending);
     s.pass(1_000_000);
     let left: Vec<i64> = read(s, 10).into_iter().map(|(id, _)| id).collect();
-    assert_eq!((left.len(), left.contains(&ids[0])), (2, false), "events outlive their task until they are acknowledged");
+    assert_eq!(
+        (left.len(), left.contains(&ids[0])),
+        (2, false),
+        "events outlive their task until they are acknowledged"
+    );
     let id = s.store.dead_letters(&ALL_LETTERS).unwrap()[0].id;
-    let discard =
-        Op::DeadLetter { id, order: LetterOrder::Discard, actor: "ann".into(), reason: "known".into() };
+    let discard = Op::DeadLetter { id, order: LetterOrder::Discard, actor: "ann".into(), reason: "known".into() };
     s.one(discard).unwrap();
     assert_eq!(prune(s, later, 10).tasks, 1);
     assert!(s.store.task(letter.uuid).unwrap().is_none());

@@ -47,8 +47,7 @@ macro_rules! table {
     };
 }
 
-pub(crate) const TEMPLATES: &Table =
-    &table!(templates by "id": Big id, registered_at; Text namespace, name, version, environment, digest, path, source;);
+pub(crate) const TEMPLATES: &Table = &table!(templates by "id": Big id, registered_at; Text namespace, name, version, environment, digest, path, source;);
 pub(crate) const WORKERS: &Table = &table!(workers by "id": Big id, pid, lease_ms, started_at, seen_at; Int slots; Bool gone;
     Text name, language, sdk_version, queues, handlers;);
 /// Places of queued steps.
@@ -175,8 +174,9 @@ pub fn copy(
     let alive: Vec<String> = from.workers()?.into_iter().filter(alive).map(|w| w.name).collect();
     if !alive.is_empty() && !force {
         let what = format!("{} workers of {} are alive, such as `{}`", alive.len(), from.url(), alive[0]);
-        return Err(Error::new(Kind::Conflict, "store_in_use", what)
-            .hint("stop all workers and servers of the store first; with --force their steps run again when their leases end"));
+        return Err(Error::new(Kind::Conflict, "store_in_use", what).hint(
+            "stop all workers and servers of the store first; with --force their steps run again when their leases end",
+        ));
     }
     let before = from.doctor(now)?;
     let mut rows = Vec::new();
@@ -211,7 +211,8 @@ pub fn copy(
     match worse {
         None => Ok(Moved { rows, leased, report }),
         Some(finding) => {
-            let what = format!("{}, as moved, breaks a rule: {} ({} rows)", to.url(), finding.check, finding.violations);
+            let what =
+                format!("{}, as moved, breaks a rule: {} ({} rows)", to.url(), finding.check, finding.violations);
             Err(Error::new(Kind::Bug, "store_error", what).hint("go on with the store you moved from, and report this"))
         }
     }

@@ -43,7 +43,8 @@ steps:
 name: routed
 namespace_name: test
 steps:
-  - {name: route, type: decision, handler: work}
+  - {name: start, handler: work}
+  - {name: route, type: decision, handler: work, depends_on: [start]}
   - {name: later, handler: work, depends_on: [route], retry: {backoff_base_ms: 3600000, max_backoff_ms: 3600000}}
   - {name: other, handler: work, depends_on: [route]}
   - {name: end, type: deferred_convergence, handler: work, depends_on: [later, other]}
@@ -69,11 +70,9 @@ async fn work(context: StepContext, moved: bool) -> Result<StepOutcome, StepErro
         "analyze" => ok(json!({"batch_processing_outcome": {
             "type": "create_batches", "worker_template_name": "part", "worker_count": 4, "cursor_configs": [1, 2, 3, 4],
         }})),
-        "part_002" if context.checkpoint()?.is_none() => Ok(StepOutcome::Checkpoint {
-            cursor: json!(7),
-            items_processed: 7,
-            accumulated_results: json!({"n": 7}),
-        }),
+        "part_002" if context.checkpoint()?.is_none() => {
+            Ok(StepOutcome::Checkpoint { cursor: json!(7), items_processed: 7, accumulated_results: json!({"n": 7}) })
+        }
         "part_002" | "part_003" if !moved => Err(not_yet()),
         "part_002" => ok(context.checkpoint()?.map_or(Value::Null, |c| c["cursor"].clone())),
         "route" => ok(json!({"decision_point_outcome": {"type": "create_steps", "step_names": ["later"]}})),
@@ -83,7 +82,8 @@ async fn work(context: StepContext, moved: bool) -> Result<StepOutcome, StepErro
 
 fn worker(engine: &Engine, templates: &[&str], moved: bool) -> Worker {
     let moved = Arc::new(AtomicBool::new(moved));
-    let mut builder = Worker::builder("sqlite::memory:").handler("work", move |c| work(c, moved.load(Ordering::SeqCst)));
+    let mut builder =
+        Worker::builder("sqlite::memory:").handler("work", move |c| work(c, moved.load(Ordering::SeqCst)));
     for (index, yaml) in templates.iter().enumerate() {
         builder = builder.template(&format!("{index}.yaml"), yaml);
     }

@@ -128,7 +128,10 @@ impl End<'_> {
         };
         if queues.is_empty() {
             let empty = |(name, kind): &(&str, Type)| format!("NULL::{} AS {name}", kind.sql());
-            return Ok(format!("SELECT {} WHERE false", table.columns.iter().map(empty).collect::<Vec<_>>().join(", ")));
+            return Ok(format!(
+                "SELECT {} WHERE false",
+                table.columns.iter().map(empty).collect::<Vec<_>>().join(", ")
+            ));
         }
         let all: Vec<String> = queues.iter().map(part).collect();
         Ok(format!("SELECT {} FROM ({}) x ORDER BY {}", table.columns(), all.join(" UNION ALL "), table.key))
@@ -161,12 +164,8 @@ impl End<'_> {
         }
         let arrays: Vec<String> =
             table.columns.iter().enumerate().map(|(i, (_, kind))| format!("${}::{}[]", i + 1, kind.sql())).collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) SELECT * FROM unnest({})",
-            table.name,
-            table.columns(),
-            arrays.join(", ")
-        );
+        let sql =
+            format!("INSERT INTO {} ({}) SELECT * FROM unnest({})", table.name, table.columns(), arrays.join(", "));
         let values = table.columns.iter().enumerate().map(|(i, (_, kind))| kind.array(&mut rows, i)).collect();
         self.ask(Call::new(sql, values)).map(drop)
     }
@@ -220,19 +219,15 @@ impl End<'_> {
                 pgmq::storable(&headers.to_string())
             };
             let numbers = |name: &str| rows.iter().map(|r| number(r, name)).collect::<Vec<Option<i64>>>();
-            let (letter, column, value) = if archived {
-                ('a', ", archived_at", ", to_timestamp(d / 1000.0)")
-            } else {
-                ('q', "", "")
-            };
+            let (letter, column, value) =
+                if archived { ('a', ", archived_at", ", to_timestamp(d / 1000.0)") } else { ('q', "", "") };
             let sql = format!(
                 "INSERT INTO pgmq.\"{letter}_{pgmq}\" (msg_id, read_ct, enqueued_at, vt, message, headers{column})
                  SELECT i, r, to_timestamp(e / 1000.0), to_timestamp(v / 1000.0), m::jsonb, h::jsonb{value}
                  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
                    AS x (i, r, e, v, d, m, h)"
             );
-            let messages: Vec<String> =
-                rows.iter().map(|r| pgmq::storable(&string(&r[place("message")]))).collect();
+            let messages: Vec<String> = rows.iter().map(|r| pgmq::storable(&string(&r[place("message")]))).collect();
             self.ask(Call::new(
                 sql,
                 vec![
@@ -256,7 +251,8 @@ impl End<'_> {
     }
 
     fn sealed(&mut self, marks: Marks) -> Result<()> {
-        self.conn.script("INSERT INTO wakes (wake_at, step) SELECT wake_at, id FROM steps WHERE wake_at IS NOT NULL")?;
+        self.conn
+            .script("INSERT INTO wakes (wake_at, step) SELECT wake_at, id FROM steps WHERE wake_at IS NOT NULL")?;
         for (sequence, last) in [("task_ids", marks.tasks), ("event_ids", marks.events)] {
             if last > 0 {
                 self.ask(call!("SELECT setval($1::text::regclass, $2)", sequence.to_string(), last))?;
@@ -282,9 +278,7 @@ impl Source for End<'_> {
         let store = self.store;
         let trouble = |e: Trouble| store.trouble(e);
         let select = self.select(table).map_err(trouble)?;
-        self.conn
-            .script(&format!("DECLARE moved_{} NO SCROLL CURSOR FOR {select}", table.name))
-            .map_err(trouble)?;
+        self.conn.script(&format!("DECLARE moved_{} NO SCROLL CURSOR FOR {select}", table.name)).map_err(trouble)?;
         loop {
             let rows = self.read(table).map_err(trouble)?;
             if rows.is_empty() {
@@ -296,7 +290,8 @@ impl Source for End<'_> {
 
     fn marks(&mut self) -> std::result::Result<Marks, Error> {
         let marks = |end: &mut Self| -> Result<Marks> {
-            let last = |sequence: &str| format!("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}");
+            let last =
+                |sequence: &str| format!("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}");
             Ok(Marks {
                 tasks: end.number(last("task_ids"))?,
                 events: end.number(last("event_ids"))?,

@@ -64,7 +64,9 @@ pub fn backup(store: &Path, file: &Path) -> Result<Backup, Error> {
     }
     if file.exists() {
         let what = format!("{} exists already", file.display());
-        return Err(Error::new(Kind::Conflict, "file_exists", what).hint("choose another name; backups are not replaced"));
+        return Err(
+            Error::new(Kind::Conflict, "file_exists", what).hint("choose another name; backups are not replaced")
+        );
     }
     let mut part = file.as_os_str().to_owned();
     part.push(format!(".{}.part", std::process::id()));
@@ -78,9 +80,9 @@ pub fn backup(store: &Path, file: &Path) -> Result<Backup, Error> {
 }
 
 fn write(store: &Path, part: &Path, file: &Path) -> Result<Backup, Error> {
-    let name = part.to_str().ok_or_else(|| {
-        Error::new(Kind::Invalid, "invalid_request", format!("{} is not UTF-8", file.display()))
-    })?;
+    let name = part
+        .to_str()
+        .ok_or_else(|| Error::new(Kind::Invalid, "invalid_request", format!("{} is not UTF-8", file.display())))?;
     let conn = connect(store, false).map_err(|e| trouble(e, store))?;
     conn.execute("VACUUM INTO ?1", [name]).map_err(|e| trouble(e, part))?;
     let made = examine(part)?;
@@ -118,16 +120,15 @@ pub fn restore(store: &Path, file: &Path, force: bool) -> Result<Backup, Error> 
         .map_err(at)?;
     if held > 0 && !force {
         let count = "SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM templates)";
-        let (tasks, templates): (u64, u64) =
-            target.query_row(count, [], |r| Ok((r.get(0)?, r.get(1)?))).map_err(at)?;
+        let (tasks, templates): (u64, u64) = target.query_row(count, [], |r| Ok((r.get(0)?, r.get(1)?))).map_err(at)?;
         if tasks + templates > 0 {
             let what = format!("{} has {tasks} tasks and {templates} templates", store.display());
-            return Err(Error::new(Kind::Conflict, "store_not_empty", what)
-                .hint("back it up, then restore with --force, which replaces all of it; or name another file with --url"));
+            return Err(Error::new(Kind::Conflict, "store_not_empty", what).hint(
+                "back it up, then restore with --force, which replaces all of it; or name another file with --url",
+            ));
         }
     }
-    let source =
-        Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| trouble(e, file))?;
+    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|e| trouble(e, file))?;
     let step = Copy::new(&source, &mut target).and_then(|copy| copy.step(-1)).map_err(at)?;
     if !matches!(step, StepResult::Done) {
         return Err(in_use(store));

@@ -118,15 +118,13 @@ impl Movable for Sqlite {
     fn read_all(&self, work: &mut dyn FnMut(&mut dyn Source) -> Result<(), Error>) -> Result<(), Error> {
         let mut writer = self.writer.lock();
         // Who writes waits until the copy is made.
-        let tx =
-            Transaction::new(&mut writer.conn, TransactionBehavior::Immediate).map_err(|e| self.trouble(e))?;
+        let tx = Transaction::new(&mut writer.conn, TransactionBehavior::Immediate).map_err(|e| self.trouble(e))?;
         work(&mut End { store: self, conn: &tx })
     }
 
     fn write_all(&self, work: &mut dyn FnMut(&mut dyn Target) -> Result<(), Error>) -> Result<(), Error> {
         let mut writer = self.writer.lock();
-        let tx =
-            Transaction::new(&mut writer.conn, TransactionBehavior::Immediate).map_err(|e| self.trouble(e))?;
+        let tx = Transaction::new(&mut writer.conn, TransactionBehavior::Immediate).map_err(|e| self.trouble(e))?;
         work(&mut End { store: self, conn: &tx })?;
         tx.commit().map_err(|e| self.trouble(e))
     }
