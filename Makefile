@@ -7,12 +7,13 @@ export TASKER_RUBY ?= $(CURDIR)/workers/ruby/exe/tasker-ruby
 tasker := $(CARGO_TARGET_DIR)/release/tasker
 demo_store := $(cache)/demo/demo.db
 
-.PHONY: help demo test sim parity bench lint prepare fmt
+.PHONY: help demo test sim chaos parity bench lint prepare fmt
 
 help:
 	@echo "make demo    install what is missing, build, run an order through the embedded store"
 	@echo "make test    install what is missing, run every suite"
 	@echo "make sim     simulate engines, store and workers under faults: 10,000 seeds (seeds=N from=N)"
+	@echo "make chaos   kill workers, servers and PostgreSQL under load, account for every step (tasks=N kills=N)"
 	@echo "make parity  run every language through the same cases, write docs/parity.md"
 	@echo "make lint    formatting and lints, as CI runs them"
 	@echo "make bench   latency and throughput of this machine"
@@ -39,8 +40,15 @@ sim:
 	@cargo build --locked --release -p tasker-sim --quiet
 	@$(CARGO_TARGET_DIR)/release/tasker-sim --seeds $(seeds) --from $(from)
 
+chaos: tasks ?= 20000
+chaos: kills ?= 200
+chaos: prepare
+	@TASKER_BIN=$(tasker) TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host \
+		scripts/with-postgres --durable $(TASKER_PYTHON) conformance/chaos/run.py --tasks $(tasks) --kills $(kills)
+
 parity: prepare
-	@TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host scripts/with-postgres $(TASKER_PYTHON) conformance/parity.py
+	@TASKER_BIN=$(tasker) TASKER_RUST_HOST=$(CARGO_TARGET_DIR)/release/tasker-conformance-host \
+		scripts/with-postgres $(TASKER_PYTHON) conformance/parity.py
 
 lint: prepare
 	cargo fmt --all --check
