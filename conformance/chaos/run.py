@@ -35,7 +35,7 @@ from parity import HOSTS
 LEASE_MS = 2_000
 # A step is queued again this long after its lease ended, at most.
 SWEEP_MS = 1_000
-PAUSE = 0.25
+PAUSE = 0.35
 BACKLOG = 2_000
 BATCH = 100
 FROZEN = 3.5
@@ -164,12 +164,14 @@ class Database:
     def kill_backend(self, dice: random.Random) -> bool:
         """Kills one backend; PostgreSQL ends all others and recovers."""
         task = Path(f"/proc/{self.postmaster()}/task/{self.postmaster()}/children")
-        children = task.read_text().split()
-        backends = [pid for pid in children if b"tasker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        if not backends:
-            return False
         began = now_ms()
-        os.kill(int(dice.choice(backends)), signal.SIGKILL)
+        try:
+            children = task.read_text().split()
+            backends = [pid for pid in children if b"tasker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            os.kill(int(dice.choice(backends)), signal.SIGKILL)
+        except (OSError, IndexError):
+            # It went by itself, or there is none.
+            return False
         time.sleep(0.05)
         while not self.answers():
             time.sleep(0.02)
@@ -237,14 +239,20 @@ class Chaos:
             first = len(self.tasks)
             numbers = range(first, min(first + BATCH, self.given.tasks))
             requests = [
-                {"name": "chaos", "namespace": "chaos", "context": {"n": n}, "idempotency_key": f"n{n}"} for n in numbers
+                {"name": "chaos", "namespace": "chaos", "context": {"n": n}, "idempotency_key": f"n{n}"}
+                for n in numbers
             ]
             try:
                 self.tasks += [task["task_uuid"] for task in self.client.create_tasks(requests)]
                 while not self.stop.is_set() and self.waiting() > BACKLOG:
                     time.sleep(0.1)
             except ClientError as error:
-                if error.code not in ("commit_unknown", "server_unreachable", "store_unavailable", "template_not_found"):
+                if error.code not in (
+                    "commit_unknown",
+                    "server_unreachable",
+                    "store_unavailable",
+                    "template_not_found",
+                ):
                     self.unsure += 1
                 time.sleep(0.05)
 
@@ -316,7 +324,8 @@ class Chaos:
                 if time.monotonic() - began > self.given.seconds:
                     print("the time is over", file=sys.stderr)
                     break
-                time.sleep(self.dice.uniform(0, 2 * PAUSE))
+                enough = sum(self.kills.values()) >= self.given.kills
+                time.sleep(self.dice.uniform(0, 2 * PAUSE * (6 if enough else 1)))
                 self.strike()
                 if time.monotonic() - told > 10:
                     told = time.monotonic()

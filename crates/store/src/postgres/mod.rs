@@ -511,7 +511,13 @@ impl Store for Postgres {
 
     fn events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>, Error> {
         self.read(|conn| {
-            let only = filter.namespace.as_deref().map(|n| tables::text(&crate::events_queue(n)));
+            let of_task = match (&filter.namespace, &filter.task_uuid) {
+                (None, Some(task)) => read::namespace_of(conn, task)?,
+                _ => None,
+            };
+            // One queue instead of all: a statement on hundreds of tables takes longer to plan than to run.
+            let namespace = filter.namespace.as_deref().or(of_task.as_deref());
+            let only = namespace.map(|n| tables::text(&crate::events_queue(n)));
             let queues = Postgres::queues(conn, pgmq::Kind::Events, only.as_deref())?;
             read::events(conn, filter, &queues)
         })

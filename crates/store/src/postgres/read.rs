@@ -134,6 +134,13 @@ pub(super) fn dead_letters(
     conn.query(&sql, &wheres.values)?.iter().map(rows::dead_letter_record).collect()
 }
 
+/// Namespace of a task that exists, by its UUID.
+pub(super) fn namespace_of(conn: &mut Conn, task: &str) -> Result<Option<String>> {
+    let sql = "SELECT p.namespace FROM tasks t JOIN templates p ON p.id = t.template WHERE t.uuid = $1";
+    let rows = conn.query(sql, &[Box::new(uuid(task))])?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+}
+
 /// `queues`: PGMQ's names of the queues to look into.
 pub(super) fn events(conn: &mut Conn, filter: &EventFilter, queues: &[String]) -> Result<Vec<EventRecord>> {
     let mut wheres = Wheres::default();
