@@ -28,8 +28,7 @@ from typing import Any, Callable, Optional
 
 from tasker_core import ClientError, TaskerClient
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from parity import HOSTS
 
 LEASE_MS = 2_000
