@@ -67,7 +67,6 @@ fn a_backup_brings_back_what_there_was() {
     let busy = worker(&url);
     assert_eq!(code(&place.tasker(&["restore", "b.db", "--force", "--json"])), (4, "store_in_use".into()));
     busy.stop();
-    drop(busy);
     let restored = place.tasker(&["restore", "b.db", "--force", "--json"]);
     assert_eq!((restored.code, restored.json()["tasks"].as_u64()), (0, Some(9)), "{}", restored.err);
     assert_eq!(totals(&place, &url), (9, 6));

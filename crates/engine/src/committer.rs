@@ -50,6 +50,15 @@ struct Inbox {
     closing: bool,
 }
 
+/// Who waits for tasks to rest.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    /// Counts the times anyone may have been told.
+    pub(crate) told: u64,
+    /// By the number of the task.
+    pub(crate) of: FxHashMap<i64, Vec<SyncSender<()>>>,
+}
+
 /// What the committer shares with the engine.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
@@ -59,8 +68,8 @@ pub(crate) struct Shared {
     pub(crate) max_crashes: u32,
     // Sessions come and go rarely; read once a commit.
     pub(crate) sessions: Mutex<Vec<Arc<Session>>>,
-    // Who waits for a task to rest; a commit looks here only for tasks that did.
-    pub(crate) waiters: Mutex<FxHashMap<i64, Vec<SyncSender<()>>>>,
+    // A commit looks here only for tasks that rest.
+    pub(crate) waiters: Mutex<Waiters>,
     // Counts commits that may have made durable events readable; their readers wait here.
     events: Mutex<u64>,
     events_arrived: Condvar,
@@ -205,7 +214,9 @@ impl Shared {
     }
 
     fn wake_waiters(&self, task: i64) {
-        if let Some(waiting) = self.waiters.lock().remove(&task) {
+        let mut waiters = self.waiters.lock();
+        waiters.told += 1;
+        if let Some(waiting) = waiters.of.remove(&task) {
             for waiter in waiting {
                 // A waiter that has left needs no word.
                 let _ = waiter.try_send(());
@@ -214,7 +225,9 @@ impl Shared {
     }
 
     fn wake_all_waiters(&self) {
-        for waiting in self.waiters.lock().values() {
+        let mut waiters = self.waiters.lock();
+        waiters.told += 1;
+        for waiting in waiters.of.values() {
             for waiter in waiting {
                 let _ = waiter.try_send(());
             }

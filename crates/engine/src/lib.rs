@@ -466,19 +466,14 @@ impl Engine {
     /// Waits until the task ended or rests in `blocked_by_failures`.
     pub fn wait(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
         let deadline = Instant::now() + timeout;
-        let number = self.record(task)?.id;
         loop {
-            let (send, receive) = sync_channel(1);
-            // Registered before looking, so that no commit slips in between.
-            self.inner.shared.waiters.lock().entry(number).or_default().push(send);
+            let told = self.inner.shared.waiters.lock().told;
             let record = self.record(task)?;
             let left = deadline.saturating_duration_since(Instant::now());
             if record.task.state.is_resting() {
-                self.stop_waiting(number);
                 return self.view(&record);
             }
             if left.is_zero() {
-                self.stop_waiting(number);
                 let status = views::status(&record.task);
                 return Err(Error::new(
                     Kind::Timeout,
@@ -489,10 +484,19 @@ impl Engine {
                     "wait longer; see what it does with `tasker show`, and whether a worker runs with `tasker doctor`",
                 ));
             }
+            let (send, receive) = sync_channel(1);
+            {
+                let mut waiters = self.inner.shared.waiters.lock();
+                if waiters.told != told {
+                    // A commit slipped in after the look.
+                    continue;
+                }
+                waiters.of.entry(record.id).or_default().push(send);
+            }
             // A word, silence or a closed engine all lead to another look.
             let _ = receive.recv_timeout(left);
             drop(receive);
-            self.stop_waiting(number);
+            self.stop_waiting(record.id);
         }
     }
 
@@ -517,11 +521,11 @@ impl Engine {
     /// Drops the waiters of a task that nobody listens to any more, this one included.
     fn stop_waiting(&self, task: i64) {
         let mut waiters = self.inner.shared.waiters.lock();
-        if let Some(list) = waiters.get_mut(&task) {
+        if let Some(list) = waiters.of.get_mut(&task) {
             // A full channel has been told already; an open, empty one still waits.
             list.retain(|w| matches!(w.try_send(()), Ok(())));
             if list.is_empty() {
-                waiters.remove(&task);
+                waiters.of.remove(&task);
             }
         }
     }

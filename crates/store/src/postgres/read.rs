@@ -4,7 +4,7 @@ use tasker_core::state::{AttemptEnd, DeadLetterReason, StepState, TaskState};
 use tasker_wire::{DeadLetterFilter, EventFilter, Finding, TaskFilter};
 use uuid::Uuid;
 
-use super::connection::{Conn, Result, Value};
+use super::connection::{Call, Conn, Result, Value};
 use super::tables::text;
 use super::{pgmq, rows};
 use crate::tables::split;
@@ -20,7 +20,7 @@ const TASK_COLUMNS: &str =
 
 pub(super) fn task(conn: &mut Conn, uuid: Uuid) -> Result<Option<TaskRecord>> {
     let sql = format!("SELECT {TASK_COLUMNS} FROM tasks t JOIN requests r ON r.task = t.id WHERE t.uuid = $1");
-    conn.query(&sql, &[Box::new(uuid)])?.first().map(rows::task_record).transpose()
+    conn.rows(Call::new(sql, vec![Box::new(uuid)]))?.first().map(rows::task_record).transpose()
 }
 
 /// Conditions of a query and their values, in step.
