@@ -485,16 +485,14 @@ impl Engine {
                 ));
             }
             let (send, receive) = sync_channel(1);
-            {
-                let mut waiters = self.inner.shared.waiters.lock();
-                if waiters.told != told {
-                    // A commit slipped in after the look.
-                    continue;
-                }
-                waiters.of.entry(record.id).or_default().push(send);
-            }
+            let mut waiters = self.inner.shared.waiters.lock();
+            waiters.of.entry(record.id).or_default().push(send);
+            let may_have_missed = waiters.told != told;
+            drop(waiters);
             // A word, silence or a closed engine all lead to another look.
-            let _ = receive.recv_timeout(left);
+            if !(may_have_missed && self.record(task)?.task.state.is_resting()) {
+                let _ = receive.recv_timeout(left);
+            }
             drop(receive);
             self.stop_waiting(record.id);
         }
