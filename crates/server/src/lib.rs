@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tasker_engine::Engine;
+use tasker_store::sync::Mutex;
 use tasker_wire::{Error, Kind};
 use tokio::sync::{RwLock, broadcast, watch};
 use tonic::transport::Server as Transport;
@@ -36,9 +37,11 @@ struct Shared {
     /// Number of the session that made the news; 0: this engine.
     news: broadcast::Sender<u64>,
     sessions: AtomicU64,
-    /// Session of each worker. Who takes a worker over from another session, or buries it, writes; who stores a batch
-    /// reads meanwhile, so that nothing is claimed over a connection that has been replaced.
-    workers: RwLock<HashMap<String, Arc<Seat>>>,
+    /// Session of each worker.
+    workers: Mutex<HashMap<String, Arc<Seat>>>,
+    /// Who takes workers over from another session, or buries them, writes; who stores a batch reads meanwhile, so that
+    /// nothing is claimed over a connection that has been replaced.
+    takeover: Arc<RwLock<()>>,
     draining: watch::Sender<bool>,
 }
 
@@ -73,8 +76,8 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(|e| cannot(&e))?;
         listener.set_nonblocking(true).map_err(|e| cannot(&e))?;
         let bound = listener.local_addr().map_err(|e| cannot(&e))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+        // One thread moves bytes, and wakes no other to do so; what takes longer has threads of its own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .thread_name("tasker-serve")
             .enable_all()
             .build()
@@ -84,7 +87,8 @@ impl Server {
             token,
             news: broadcast::channel(NEWS).0,
             sessions: AtomicU64::new(0),
-            workers: RwLock::default(),
+            workers: Mutex::default(),
+            takeover: Arc::default(),
             draining: watch::channel(false).0,
         });
         let tells = shared.news.clone();

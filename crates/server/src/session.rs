@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tasker_store::remote::shapes::{self, CommittedShape, Down, OpShape, PROTOCOL, Up};
+use tasker_store::remote::shapes::{self, CommittedShape, Down, PROTOCOL, Up};
 use tasker_store::{Batch, ClaimRequest, NewWorker, Op};
 use tasker_wire::{Error, Kind};
 use tokio::sync::broadcast::error::RecvError;
@@ -17,15 +17,6 @@ struct Session {
     seat: Arc<Seat>,
     shared: Arc<Shared>,
     down: mpsc::Sender<Bytes>,
-}
-
-/// What a worker wants stored.
-struct Wanted {
-    ops: Vec<OpShape>,
-    claims: Vec<ClaimRequest>,
-    jitter_seed: Option<u64>,
-    max_crashes: u32,
-    known: Vec<i64>,
 }
 
 /// Runs a connection to its end.
@@ -45,8 +36,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mps
         tokio::select! {
             message = up.message() => match message {
                 Ok(Some(message)) => {
-                    let (outcome, now) = session.commit(message).await;
-                    if !session.send(&Down::Done { outcome: outcome.map(Box::new).map_err(Into::into), now }).await {
+                    let done = session.commit(message).await;
+                    if session.down.send(done).await.is_err() {
                         break false;
                     }
                 }
@@ -105,113 +96,105 @@ impl Session {
         if workers.is_empty() {
             return Ok(());
         }
-        let mut seats = self.shared.workers.write().await;
+        let _alone = self.shared.takeover.write().await;
         let mut ops = Vec::new();
         for worker in workers {
             // Its former connection may not have been missed yet; what was claimed over it may never have arrived.
-            if let Some(former) = seats.insert(worker.name.clone(), self.seat.clone()) {
+            if let Some(former) = self.shared.workers.lock().insert(worker.name.clone(), self.seat.clone()) {
                 former.replaced.store(true, Ordering::Release);
                 ops.push(Op::WorkerGone { name: worker.name.clone(), stopped: false });
             }
             ops.push(Op::AddWorker(Box::new(worker)));
         }
-        self.store(ops, Vec::new(), None, self.shared.engine.max_crashes(), Vec::new()).await.map(drop)
+        self.store_ops(ops).await
     }
 
     /// What the workers of a connection that ended still held is queued again.
     async fn bury(&self) {
-        let mut seats = self.shared.workers.write().await;
-        let own = |seat: &Arc<Seat>| Arc::ptr_eq(seat, &self.seat);
-        let lost: Vec<String> = seats.iter().filter(|(_, seat)| own(seat)).map(|(name, _)| name.clone()).collect();
+        let _alone = self.shared.takeover.write().await;
+        let mut lost = Vec::new();
+        self.shared.workers.lock().retain(|name, seat| {
+            let is_own = Arc::ptr_eq(seat, &self.seat);
+            if is_own {
+                lost.push(name.clone());
+            }
+            !is_own
+        });
         if lost.is_empty() {
             return;
         }
-        seats.retain(|_, seat| !own(seat));
         tracing::warn!(workers = lost.join(", "), "the connection to workers is gone; what they held is queued again");
         for name in lost {
             // In order with a return of the worker, which waits for the lock; if it fails, as soon as it can be had.
             let gone = Op::WorkerGone { name: name.clone(), stopped: false };
-            let max_crashes = self.shared.engine.max_crashes();
-            if self.store(vec![gone], Vec::new(), None, max_crashes, Vec::new()).await.is_err() {
+            if self.store_ops(vec![gone]).await.is_err() {
                 self.shared.engine.worker_lost(&name);
             }
         }
     }
 
-    /// Stores what a message asks for; gives what it did and the time.
-    async fn commit(&self, message: Bytes) -> (Result<CommittedShape, Error>, i64) {
-        let wanted = match shapes::read::<Up>(&message) {
-            Ok(Up::Commit { ops, claims, jitter_seed, max_crashes, known }) => {
-                Wanted { ops, claims, jitter_seed, max_crashes, known }
-            }
-            Ok(Up::Hello { .. }) => {
-                let error = Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello");
-                return (Err(error), self.shared.engine.now());
-            }
-            Err(error) => return (Err(error), self.shared.engine.now()),
-        };
-        let outcome = self.take(wanted).await;
-        (outcome, self.shared.engine.now())
+    async fn store_ops(&self, ops: Vec<Op>) -> Result<(), Error> {
+        let (shared, number) = (self.shared.clone(), self.seat.number);
+        let max_crashes = shared.engine.max_crashes();
+        let batch = move || store(&shared, number, &ops, &[], None, max_crashes, &[]).map(drop);
+        tokio::task::spawn_blocking(batch).await.unwrap_or_else(|_| Err(panicked()))
     }
 
-    async fn take(&self, wanted: Wanted) -> Result<CommittedShape, Error> {
-        let store = self.shared.engine.shared_store();
-        let Wanted { ops, claims, jitter_seed, max_crashes, known } = wanted;
-        // A template is compiled at its first use.
-        let ops = if ops.iter().any(|op| matches!(op, OpShape::Create { .. })) {
-            let made = tokio::task::spawn_blocking(move || ops.into_iter().map(|op| op.into_op(&*store)).collect());
-            made.await.unwrap_or_else(|_| Err(panicked()))?
-        } else {
-            ops.into_iter().map(|op| op.into_op(&*store)).collect::<Result<Vec<Op>, Error>>()?
-        };
-        for op in &ops {
-            match op {
-                Op::AddWorker(worker) => {
-                    self.shared.workers.write().await.insert(worker.name.clone(), self.seat.clone());
-                }
-                Op::WorkerGone { name, .. } => {
-                    self.shared.workers.write().await.remove(name);
-                }
-                _ => {}
-            }
-        }
-        let _stays = self.shared.workers.read().await;
-        if self.seat.replaced.load(Ordering::Acquire) {
-            let message = "the process has connected again; this connection is closed";
-            return Err(Error::new(Kind::Unavailable, "connection_replaced", message));
-        }
-        self.store(ops, claims, jitter_seed, max_crashes, known).await
-    }
-
-    async fn store(
-        &self,
-        ops: Vec<Op>,
-        claims: Vec<ClaimRequest>,
-        jitter_seed: Option<u64>,
-        max_crashes: u32,
-        known: Vec<i64>,
-    ) -> Result<CommittedShape, Error> {
-        let (engine, store) = (self.shared.engine.clone(), self.shared.engine.shared_store());
-        let stored = tokio::task::spawn_blocking(move || {
-            let batch = Batch {
-                ops: &ops,
-                claims: &claims,
-                now: engine.now(),
-                jitter_seed,
-                max_crashes,
-                knows: &|task| known.contains(&task),
-            };
-            let committed = store.commit(&batch)?;
-            engine.served(&committed);
-            Ok((committed.is_news(), CommittedShape::of(committed)))
+    /// Stores what a message asks for; gives the answer to it.
+    async fn commit(&self, message: Bytes) -> Bytes {
+        let (shared, seat) = (self.shared.clone(), self.seat.clone());
+        let stays = shared.takeover.clone().read_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _stays = stays;
+            let outcome = take(&shared, &seat, &message).map(Box::new).map_err(Into::into);
+            shapes::bytes(&Down::Done { outcome, now: shared.engine.now() })
         });
-        let (is_news, committed) = stored.await.unwrap_or_else(|_| Err(panicked()))?;
-        if is_news {
-            // Nobody else may be connected.
-            let _ = self.shared.news.send(self.seat.number);
+        match done.await {
+            Ok(done) => done,
+            Err(_) => shapes::bytes(&Down::Done { outcome: Err(panicked().into()), now: self.shared.engine.now() }),
         }
-        Ok(committed)
     }
+}
+
+fn take(shared: &Shared, seat: &Arc<Seat>, message: &[u8]) -> Result<CommittedShape, Error> {
+    let Up::Commit { ops, claims, jitter_seed, max_crashes, known } = shapes::read::<Up>(message)? else {
+        return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello"));
+    };
+    if seat.replaced.load(Ordering::Acquire) {
+        let message = "the process has connected again; this connection is closed";
+        return Err(Error::new(Kind::Unavailable, "connection_replaced", message));
+    }
+    let templates = shared.engine.shared_store();
+    let ops = ops.into_iter().map(|op| op.into_op(&*templates)).collect::<Result<Vec<Op>, Error>>()?;
+    for op in &ops {
+        match op {
+            Op::AddWorker(worker) => drop(shared.workers.lock().insert(worker.name.clone(), seat.clone())),
+            Op::WorkerGone { name, .. } => drop(shared.workers.lock().remove(name)),
+            _ => {}
+        }
+    }
+    store(shared, seat.number, &ops, &claims, jitter_seed, max_crashes, &known)
+}
+
+fn store(
+    shared: &Shared,
+    session: u64,
+    ops: &[Op],
+    claims: &[ClaimRequest],
+    jitter_seed: Option<u64>,
+    max_crashes: u32,
+    known: &[i64],
+) -> Result<CommittedShape, Error> {
+    let engine = &shared.engine;
+    let knows = |task| known.contains(&task);
+    let batch = Batch { ops, claims, now: engine.now(), jitter_seed, max_crashes, knows: &knows };
+    let committed = engine.shared_store().commit(&batch)?;
+    engine.served(&committed);
+    if committed.is_news() {
+        // Nobody else may be connected.
+        let _ = shared.news.send(session);
+    }
+    Ok(CommittedShape::of(committed))
 }
 
 fn panicked() -> Error {

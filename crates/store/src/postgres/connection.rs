@@ -163,6 +163,45 @@ impl Call {
     }
 }
 
+/// Statements that change different rows, as one: each of its own costs a message, a plan and an answer more. In what
+/// order their changes happen is the server's choice.
+pub(super) fn together(mut calls: Vec<Call>) -> Option<Call> {
+    if calls.len() < 2 {
+        return calls.pop();
+    }
+    let mut sql = String::new();
+    let mut values = Vec::new();
+    let last = calls.len() - 1;
+    for (no, call) in calls.into_iter().enumerate() {
+        let start = match no {
+            0 => "WITH ",
+            _ if no < last => ", ",
+            _ => "\n",
+        };
+        sql.push_str(start);
+        if no < last {
+            sql.push_str(&format!("part{no} AS (\n"));
+        }
+        renumber(&call.sql, values.len(), &mut sql);
+        if no < last {
+            sql.push_str("\n)");
+        }
+        values.extend(call.values);
+    }
+    Some(Call::new(sql, values))
+}
+
+/// Appends a statement whose parameters come after `before` others.
+fn renumber(sql: &str, before: usize, to: &mut String) {
+    let mut parts = sql.trim_end().split('$');
+    to.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let number: usize = part[..digits].parse().unwrap_or_default();
+        to.push_str(&format!("${}{}", number + before, &part[digits..]));
+    }
+}
+
 /// `call!("sql", a, b)`: a [`Call`] with its values in order.
 macro_rules! call {
     ($sql:expr $(, $value:expr)* $(,)?) => {
@@ -341,4 +380,28 @@ async fn answered<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(ANSWER_WAIT, work)
         .await
         .unwrap_or_else(|_| Err(Trouble::Lost("the server does not answer any more".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_together_keep_their_values() {
+        assert!(together(Vec::new()).is_none());
+        let one = together(vec![call!("DELETE FROM a WHERE b = $1", 1_i64)]).expect("a statement");
+        assert_eq!(one.sql, "DELETE FROM a WHERE b = $1");
+        let three = [
+            call!("DELETE FROM a WHERE b = $1", 1_i64),
+            call!("UPDATE c SET d = $2 WHERE e = $1\n", 2_i64, true),
+            call!("INSERT INTO f SELECT $1, $12", 3_i64),
+        ];
+        let all = together(three.into()).expect("a statement");
+        assert_eq!(
+            all.sql,
+            "WITH part0 AS (\nDELETE FROM a WHERE b = $1\n), part1 AS (\nUPDATE c SET d = $3 WHERE e = $2\n)\n\
+             INSERT INTO f SELECT $4, $15"
+        );
+        assert_eq!(all.values.len(), 4);
+    }
 }

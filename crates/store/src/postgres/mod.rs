@@ -1,7 +1,7 @@
 //! PostgreSQL 13 and later, without any extension.
 //!
-//! One connection commits; reads have connections of their own. Any number of processes share a database: rows are
-//! locked in the order of their numbers, claims skip what others hold.
+//! Commits and reads have connections of their own. Any number of processes, and of commits in one, share a database:
+//! rows are locked in the order of their numbers, claims skip what others hold.
 
 mod config;
 mod connection;
@@ -14,6 +14,7 @@ mod tables;
 mod transfer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -24,7 +25,7 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::commit::commit;
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 use crate::tables::{STEP_MAX, split, step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
@@ -42,6 +43,8 @@ macro_rules! query {
 }
 pub(crate) use query;
 
+/// Commits at the same time. An engine has one on its way; a server has those of its workers.
+const WRITERS_MAX: usize = 4;
 /// Reading connections kept open when idle.
 const READERS_MAX: usize = 4;
 /// Times a batch is tried that lost a race to another process.
@@ -62,23 +65,44 @@ pub struct Postgres {
     settings: Arc<Settings>,
     durability: String,
     workflows: Workflows,
-    // The only connection that writes; commits take turns on it.
-    writer: Mutex<Writer>,
+    // Each commit takes one out, or waits for one.
+    writers: Mutex<Writers>,
+    writer_free: Condvar,
+    // High-water mark of time as this process stored it last, Unix milliseconds.
+    high_water: AtomicI64,
     // Idle readers; one is taken out for each read, so that reads never wait for each other.
     readers: Mutex<Vec<Conn>>,
     // Template of live tasks, by which a report's rows are foreseen; touched a few times a step.
     known: Mutex<FxHashMap<i64, i64>>,
     // Queues of steps that are known to exist in PGMQ; grows with the templates.
     queues: Mutex<FxHashSet<String>>,
+    // When unknown queues were looked for.
+    looked: Mutex<Option<Instant>>,
     listener: Listener,
 }
 
-struct Writer {
+#[derive(Default)]
+struct Writers {
+    idle: Vec<Conn>,
+    busy: usize,
+}
+
+/// One of the connections that commit; goes back when dropped.
+struct Writer<'a> {
+    store: &'a Postgres,
     conn: Option<Conn>,
-    /// High-water mark of time as this process stored it last, Unix milliseconds.
-    high_water: i64,
-    /// When unknown queues were looked for.
-    looked: Option<Instant>,
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let mut writers = self.store.writers.lock();
+        writers.busy -= 1;
+        if !std::thread::panicking() {
+            writers.idle.extend(self.conn.take());
+        }
+        drop(writers);
+        self.store.writer_free.notify_one();
+    }
 }
 
 fn no_template(template: i64) -> Error {
@@ -114,10 +138,13 @@ impl Postgres {
             settings,
             durability,
             workflows: Workflows::default(),
-            writer: Mutex::new(Writer { conn: None, high_water, looked: None }),
+            writers: Mutex::default(),
+            writer_free: Condvar::new(),
+            high_water: AtomicI64::new(high_water),
             readers: Mutex::new(vec![conn]),
             known: Mutex::default(),
             queues: Mutex::default(),
+            looked: Mutex::default(),
             listener,
         })
     }
@@ -179,18 +206,29 @@ impl Postgres {
         self.read(|conn| conn.rows(call())?.iter().map(&row).collect())
     }
 
-    fn attempt(&self, writer: &mut Writer, batch: &Batch) -> Result<Committed, Trouble> {
+    /// A connection to commit over, if one is open; to be opened otherwise.
+    fn take_writer(&self) -> Writer<'_> {
+        let mut writers = self.writers.lock();
+        while writers.busy >= WRITERS_MAX {
+            writers = self.writer_free.wait(writers);
+        }
+        writers.busy += 1;
+        Writer { store: self, conn: writers.idle.pop() }
+    }
+
+    fn attempt(&self, writer: &mut Option<Conn>, batch: &Batch) -> Result<Committed, Trouble> {
         let mut races = 0;
         loop {
-            let conn = match &mut writer.conn {
+            let conn = match &mut *writer {
                 Some(conn) if !conn.is_closed() => conn,
                 slot => slot.insert(Conn::open(&self.settings, Role::Writer)?),
             };
             if self.settings.transport == Transport::Pgmq {
-                self.look_for_queues(conn, &mut writer.looked, batch)?;
+                self.look_for_queues(conn, batch)?;
             }
             let server_pid = conn.server_pid;
-            let marks = !batch.ops.is_empty() && batch.now - writer.high_water >= HIGH_WATER_EVERY_MS;
+            let high_water = self.high_water.load(Ordering::Relaxed);
+            let marks = !batch.ops.is_empty() && batch.now - high_water >= HIGH_WATER_EVERY_MS;
             let mut sent = None;
             let done = tables::prepare(self, conn, batch).and_then(|(out, rows)| {
                 sent = Some((rows.xid.clone(), out));
@@ -199,7 +237,7 @@ impl Postgres {
             let trouble = match done {
                 Ok(()) => {
                     if marks {
-                        writer.high_water = batch.now;
+                        self.high_water.fetch_max(batch.now, Ordering::Relaxed);
                     }
                     let out = sent.map(|(_, out)| out).unwrap_or_default();
                     if out.is_news() {
@@ -210,15 +248,15 @@ impl Postgres {
                 Err(trouble) => trouble,
             };
             if trouble.is_lost() {
-                writer.conn = None;
+                *writer = None;
                 // The commit may have reached the server although its answer did not reach us.
                 return match sent {
                     Some((Some(xid), out)) if self.was_committed(&xid, server_pid)? => Ok(out),
                     _ => Err(trouble),
                 };
             }
-            if writer.conn.as_mut().is_some_and(|conn| conn.script("ROLLBACK").is_err()) {
-                writer.conn = None;
+            if writer.as_mut().is_some_and(|conn| conn.script("ROLLBACK").is_err()) {
+                *writer = None;
             }
             races += 1;
             if !is_race(&trouble) || races >= RACES_MAX {
@@ -228,16 +266,16 @@ impl Postgres {
     }
 
     /// Finds out which of the queues that are claimed from exist by now.
-    fn look_for_queues(&self, conn: &mut Conn, looked: &mut Option<Instant>, batch: &Batch) -> Result<(), Trouble> {
+    fn look_for_queues(&self, conn: &mut Conn, batch: &Batch) -> Result<(), Trouble> {
         let wanted =
             |known: &FxHashSet<String>| batch.claims.iter().any(|c| c.queues.iter().any(|q| !known.contains(q)));
-        if !wanted(&self.queues.lock()) || looked.is_some_and(|at| at.elapsed() < QUEUES_EVERY) {
+        if !wanted(&self.queues.lock()) || self.looked.lock().is_some_and(|at| at.elapsed() < QUEUES_EVERY) {
             return Ok(());
         }
         for row in conn.rows(call!(query!("queues_of_kind"), pgmq::Kind::Steps as i16))? {
             self.queues.lock().insert(row.try_get(0)?);
         }
-        *looked = Some(Instant::now());
+        *self.looked.lock() = Some(Instant::now());
         Ok(())
     }
 
@@ -378,8 +416,8 @@ impl Store for Postgres {
     }
 
     fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
-        let mut writer = self.writer.lock();
-        commit(batch, |batch| self.attempt(&mut writer, batch), is_environment, |e| self.trouble(e))
+        let mut writer = self.take_writer();
+        commit(batch, |batch| self.attempt(&mut writer.conn, batch), is_environment, |e| self.trouble(e))
     }
 
     fn version(&self) -> Result<u64, Error> {
@@ -399,7 +437,7 @@ impl Store for Postgres {
     }
 
     fn high_water(&self) -> Result<i64, Error> {
-        Ok(self.writer.lock().high_water)
+        Ok(self.high_water.load(Ordering::Relaxed))
     }
 
     fn workflow(&self, template: i64) -> Result<Arc<Workflow>, Error> {

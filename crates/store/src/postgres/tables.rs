@@ -21,7 +21,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::config::Transport;
-use super::connection::{Bounds, Call, Conn, Trouble, Value, call};
+use super::connection::{Bounds, Call, Conn, Trouble, Value, call, together};
 use super::{Postgres, pgmq, query, rows};
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
@@ -250,6 +250,12 @@ impl<'a> Rows<'a> {
             self.claim_reads(scope.continuations, &mut reads);
             self.read(Bounds::Inside, reads)?;
         }
+        if self.xid.is_none() && !self.batch.ops.is_empty() {
+            // The tasks are gone.
+            let mut reads = Reads::default();
+            reads.push(Read::Xid, call!(query!("xid")));
+            self.read(Bounds::Inside, reads)?;
+        }
         let queued = self.steps.iter().filter_map(|(id, s)| s.as_ref().filter(|s| s.may_be_claimed()).map(|_| *id));
         let queued: Vec<i64> = queued.collect();
         if queued.is_empty() { Ok(()) } else { self.reread(queued) }
@@ -437,8 +443,13 @@ impl<'a> Rows<'a> {
             };
             reads.push(Read::Queue(queue.to_string(), limit), call);
         }
-        let number = if self.batch.ops.is_empty() { query!("xid_if_any") } else { query!("xid") };
-        reads.push(Read::Xid, call!(number));
+        // The lock of a task and the number of a new one bring it along.
+        let comes_along = reads.of.iter().any(|r| matches!(r, Read::Tasks | Read::NewIds));
+        if self.batch.ops.is_empty() {
+            reads.push(Read::Xid, call!(query!("xid_if_any")));
+        } else if self.xid.is_none() && !comes_along {
+            reads.push(Read::Xid, call!(query!("xid")));
+        }
     }
 
     fn read(&mut self, bounds: Bounds, reads: Reads) -> std::result::Result<(), Trouble> {
@@ -457,6 +468,7 @@ impl<'a> Rows<'a> {
             Read::Tasks => {
                 for row in &found {
                     self.keep_task(rows::task(row)?);
+                    self.xid = row.try_get(21)?;
                 }
             }
             Read::Steps => {
@@ -488,6 +500,7 @@ impl<'a> Rows<'a> {
             Read::NewIds => {
                 let ids = found.iter().map(|r| r.try_get(0)).collect::<std::result::Result<Vec<i64>, _>>()?;
                 self.new_ids = ids.into_iter();
+                self.xid = found.first().map(|r| r.try_get(1)).transpose()?.flatten();
             }
             Read::Keys => {
                 for row in &found {
@@ -665,19 +678,25 @@ impl<'a> Rows<'a> {
 
     /// The statements that write every change since the last call.
     fn writes(&mut self) -> Vec<Call> {
-        let mut calls = Vec::new();
         let w = std::mem::take(&mut self.writes);
+        // A step that was deleted may be written anew.
+        let mut calls = Vec::new();
         if !w.deleted_steps.is_empty() {
             calls.push(call!(query!("steps_delete"), w.deleted_steps));
         }
-        self.write_tasks(&w.new_tasks, &mut calls);
+        let mut parts = Vec::new();
+        self.write_tasks(&w.new_tasks, &mut parts);
         if !w.requests.0.is_empty() {
-            calls.push(call!(query!("requests_insert"), w.requests.0, w.requests.1, w.requests.2));
+            parts.push(call!(query!("requests_insert"), w.requests.0, w.requests.1, w.requests.2));
         }
+        self.write_steps(w.unwoken, &mut parts);
+        let queues = self.write_queues(w.dequeued, &mut parts);
+        write_attempts(w.attempts, &mut parts);
+        calls.extend(together(parts));
+        calls.extend(queues);
         if !w.keys.0.is_empty() {
             calls.push(call!(query!("idempotency_insert"), w.keys.0, w.keys.1, w.keys.2));
         }
-        self.write_steps(w.unwoken, &mut calls);
         for (rows, delete, store) in [
             (w.inputs, query!("inputs_delete"), query!("inputs_store")),
             (w.checkpoints, query!("checkpoints_delete"), query!("checkpoints_store")),
@@ -691,32 +710,6 @@ impl<'a> Rows<'a> {
                 calls.push(call!(store, ids, values));
             }
         }
-        self.write_queues(w.dequeued, &mut calls);
-        if !w.attempts.is_empty() {
-            let mut rows = w.attempts;
-            let take = |of: fn(&mut Attempt) -> Option<String>, rows: &mut Vec<Attempt>| -> Vec<Option<String>> {
-                rows.iter_mut().map(of).collect()
-            };
-            let errors = take(|a| a.error.take(), &mut rows);
-            let metadata = take(|a| a.metadata.take(), &mut rows);
-            let results = take(|a| a.result.take(), &mut rows);
-            calls.push(call!(
-                query!("attempts_insert"),
-                columns(&rows, |a| a.step),
-                columns(&rows, |a| a.seq),
-                columns(&rows, |a| a.worker),
-                columns(&rows, |a| a.started_at),
-                columns(&rows, |a| a.ended_at),
-                columns(&rows, |a| a.execution_us),
-                columns(&rows, |a| a.retry_at),
-                columns(&rows, |a| a.fence),
-                columns(&rows, |a| a.attempt),
-                columns(&rows, |a| a.outcome),
-                errors,
-                metadata,
-                results,
-            ));
-        }
         for (queue, events) in w.events {
             let (messages, headers): (Vec<String>, Vec<String>) = events.into_iter().unzip();
             let queue = pgmq::name(&self.store.settings, &queue);
@@ -726,7 +719,8 @@ impl<'a> Rows<'a> {
         calls
     }
 
-    fn write_queues(&mut self, dequeued: Vec<(String, Ready, Vec<i64>)>, calls: &mut Vec<Call>) {
+    /// Changes of the queues: those of `ready` go to `parts`, calls of PGMQ's functions are given back.
+    fn write_queues(&mut self, dequeued: Vec<(String, Ready, Vec<i64>)>, parts: &mut Vec<Call>) -> Vec<Call> {
         let mut enqueued = Vec::new();
         for (name, queue) in &mut self.queues {
             for (ready, place) in queue.places.iter_mut().filter(|(_, place)| place.is_own) {
@@ -735,14 +729,18 @@ impl<'a> Rows<'a> {
             }
         }
         if self.store.settings.transport == Transport::Ready {
-            let dequeued: Vec<(String, Ready)> = dequeued.into_iter().map(|(queue, ready, _)| (queue, ready)).collect();
-            for (places, sql) in [(dequeued, query!("ready_delete")), (enqueued, query!("ready_insert"))] {
+            let mut gone: BTreeSet<(String, Ready)> = dequeued.into_iter().map(|(queue, r, _)| (queue, r)).collect();
+            // A place that was left and taken again within one millisecond stays.
+            enqueued.retain(|place| !gone.remove(place));
+            let gone: Vec<(String, Ready)> = gone.into_iter().collect();
+            for (places, sql) in [(gone, query!("ready_delete")), (enqueued, query!("ready_insert"))] {
                 if !places.is_empty() {
-                    calls.push(queue_call(sql, &places));
+                    parts.push(queue_call(sql, &places));
                 }
             }
-            return;
+            return Vec::new();
         }
+        let mut calls = Vec::new();
         let settings = &self.store.settings;
         let (mut read, mut unread): (BTreeMap<String, Vec<i64>>, BTreeMap<String, Vec<i64>>) = Default::default();
         for (queue, ready, messages) in dequeued {
@@ -759,6 +757,7 @@ impl<'a> Rows<'a> {
         calls.extend(read.into_iter().map(|(queue, messages)| pgmq::delete(settings, &queue, messages)));
         calls.extend(unread.into_iter().map(|(queue, steps)| pgmq::withdraw(settings, &queue, &steps)));
         calls.extend(sent.into_iter().map(|(queue, places)| pgmq::send(settings, &queue, &places)));
+        calls
     }
 
     fn write_tasks(&mut self, new: &[i64], calls: &mut Vec<Call>) {
@@ -871,6 +870,34 @@ impl StepEntry {
     fn may_be_claimed(&self) -> bool {
         self.step.state == StepState::Enqueued && !self.is_locked && !self.is_changed
     }
+}
+
+fn write_attempts(mut rows: Vec<Attempt>, parts: &mut Vec<Call>) {
+    if rows.is_empty() {
+        return;
+    }
+    let take = |of: fn(&mut Attempt) -> Option<String>, rows: &mut Vec<Attempt>| -> Vec<Option<String>> {
+        rows.iter_mut().map(of).collect()
+    };
+    let errors = take(|a| a.error.take(), &mut rows);
+    let metadata = take(|a| a.metadata.take(), &mut rows);
+    let results = take(|a| a.result.take(), &mut rows);
+    parts.push(call!(
+        query!("attempts_insert"),
+        columns(&rows, |a| a.step),
+        columns(&rows, |a| a.seq),
+        columns(&rows, |a| a.worker),
+        columns(&rows, |a| a.started_at),
+        columns(&rows, |a| a.ended_at),
+        columns(&rows, |a| a.execution_us),
+        columns(&rows, |a| a.retry_at),
+        columns(&rows, |a| a.fence),
+        columns(&rows, |a| a.attempt),
+        columns(&rows, |a| a.outcome),
+        errors,
+        metadata,
+        results,
+    ));
 }
 
 fn queue_call(sql: &'static str, places: &[(String, Ready)]) -> Call {
