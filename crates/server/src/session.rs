@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tasker_store::remote::shapes::{self, CommittedShape, Down, PROTOCOL, Up};
+use tasker_store::remote::shapes::{self, CommittedShape, Down, OLDEST_PROTOCOL, PROTOCOL, Up};
 use tasker_store::{Batch, ClaimRequest, NewWorker, Op};
 use tasker_wire::{Error, Kind};
 use tokio::sync::broadcast::error::RecvError;
@@ -24,10 +24,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mps
     let session = Session { seat: shared.new_seat(), shared, down };
     let mut draining = session.shared.draining.subscribe();
     let mut news = session.shared.news.subscribe();
-    let refused = match greet(&session, &mut up).await {
-        Ok(()) => None,
-        Err(error) => Some(error),
-    };
+    let refused = greet(&session, &mut up).await.err();
     if let Some(error) = refused {
         session.send(&Down::Refused(error.into())).await;
         return;
@@ -68,12 +65,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mps
 async fn greet(session: &Session, up: &mut Streaming<Bytes>) -> Result<(), Error> {
     let first = up.message().await.ok().flatten();
     let workers = match first.as_deref().map(shapes::read::<Up>).transpose()? {
-        Some(Up::Hello { protocol: PROTOCOL, workers }) => workers,
+        Some(Up::Hello { protocol: OLDEST_PROTOCOL..=PROTOCOL, workers }) => workers,
         Some(Up::Hello { protocol, .. }) => {
             let message =
                 format!("the server speaks version {PROTOCOL} of the protocol, the worker version {protocol}");
             return Err(Error::new(Kind::Invalid, "wrong_protocol", message)
-                .hint("use releases of the server and of the worker that are at most one apart"));
+                .hint("use a server of the worker's release or of the one after it"));
         }
         _ => return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection begins with a hello")),
     };

@@ -226,7 +226,7 @@ fn copy_tables(
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<(Counts, u64), Error> {
     let (mut counts, mut leased, mut copied) = (Vec::new(), 0, 0);
-    let in_progress = tasker_core::state::StepState::InProgress.code() as i64;
+    let in_progress = tasker_core::state::StepState::InProgress.code();
     for table in TABLES {
         let mut count = 0;
         source.each(table, &mut |mut rows| {

@@ -11,11 +11,17 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/003_retention.sql"),
 ];
 
+/// Oldest version of the tables whose programs work on the newest: while a fleet is upgraded, workers of the release
+/// before go on. A migration that they could not live with raises it, and waits a release for that.
+const WORKS_FROM: usize = 3;
+
 /// Brings the tables up to date; gives the version they had and the one they have.
 pub(super) fn migrate(conn: &mut Conn, settings: &mut Settings) -> std::result::Result<(usize, usize), Error> {
     let newest = MIGRATIONS.len();
-    let found = version(conn, settings).map_err(|e| super::trouble(settings, e))?;
-    if found > newest {
+    let (found, works_from) = version(conn, settings).map_err(|e| super::trouble(settings, e))?;
+    if found > newest && works_from <= newest {
+        tracing::info!(found, newest, "the tables are those of a newer Tasker, which this one still works with");
+    } else if found > newest {
         let what =
             format!("{} was written by a newer Tasker (schema {found}, this one knows {newest})", settings.shown);
         return Err(Error::new(Kind::Conflict, "store_too_new", what).hint("upgrade Tasker, or name another database"));
@@ -45,13 +51,16 @@ pub(super) fn migrate(conn: &mut Conn, settings: &mut Settings) -> std::result::
     Ok((found, newest))
 }
 
-fn version(conn: &mut Conn, settings: &Settings) -> Result<usize> {
+/// Version of the tables, and the oldest one whose programs work on them.
+fn version(conn: &mut Conn, settings: &Settings) -> Result<(usize, usize)> {
     let schema = settings.schema.clone();
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
     if !conn.one::<bool>(sql, vec![Box::new(schema)])? {
-        return Ok(0);
+        return Ok((0, 0));
     }
-    Ok(conn.one::<i64>("SELECT coalesce(max(value), 0) FROM meta WHERE key = 'schema'", Vec::new())? as usize)
+    let rows = conn.rows(call!("SELECT key, value FROM meta WHERE key IN ('schema', 'works_from')"))?;
+    let of = |key: &str| rows.iter().find(|r| r.get::<_, &str>(0) == key).map(|r| r.get::<_, i64>(1) as usize);
+    Ok((of("schema").unwrap_or(0), of("works_from").unwrap_or(usize::MAX)))
 }
 
 fn upgrade(conn: &mut Conn, settings: &Settings) -> Result<()> {
@@ -82,7 +91,8 @@ fn upgrade(conn: &mut Conn, settings: &Settings) -> Result<()> {
         conn.script(migration)?;
     }
     conn.script(&format!(
-        "INSERT INTO meta VALUES ('schema', {}) ON CONFLICT (key) DO UPDATE SET value = excluded.value; COMMIT",
+        "INSERT INTO meta VALUES ('schema', {}), ('works_from', {WORKS_FROM})
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value; COMMIT",
         MIGRATIONS.len()
     ))
 }

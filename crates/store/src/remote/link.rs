@@ -331,8 +331,7 @@ struct Ended {
 
 async fn keep(shared: &Arc<Shared>, endpoints: &[Endpoint], mut closed: watch::Receiver<bool>) {
     let (mut pause, mut failures) = (PAUSE.0, 0);
-    let mut round = endpoints.iter().cycle();
-    while let Some(endpoint) = round.next() {
+    for endpoint in endpoints.iter().cycle() {
         let ended = tokio::select! {
             _ = closed.wait_for(|closed| *closed) => break,
             ended = connect(shared, endpoint) => ended,

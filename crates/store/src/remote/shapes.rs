@@ -20,8 +20,10 @@ use crate::{
     ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, NewWorker, Op, Published, Store, TaskInfo,
 };
 
-/// Version of the protocol; another one is refused.
+/// Version of the protocol, and the oldest one that a server still speaks: that of the release before.
 pub const PROTOCOL: u32 = 1;
+/// See [`PROTOCOL`].
+pub const OLDEST_PROTOCOL: u32 = 1;
 /// Largest message, bytes.
 pub const MESSAGE_MAX: usize = 1 << 30;
 /// Paths of the two calls.
