@@ -1,6 +1,8 @@
-//! The conformance suite on PostgreSQL: one test a scenario and transport, each in a schema of its own.
+//! The conformance suite on PostgreSQL: one test a scenario and transport, each in a schema of its own, and once more
+//! through a pooler.
 //!
-//! `TASKER_TEST_POSTGRES` names the server; `scripts/with-postgres` starts one for the command that follows it.
+//! `TASKER_TEST_POSTGRES` names the server, `TASKER_TEST_POOLER` the pooler before it; `scripts/with-postgres` starts both
+//! for the command that follows it.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -8,12 +10,12 @@ use std::sync::Arc;
 use tasker_store::conformance::{self, SCENARIOS};
 use tasker_store::postgres::Postgres;
 
-fn run(name: &str, transport: &str) {
-    let server = std::env::var("TASKER_TEST_POSTGRES")
-        .expect("a PostgreSQL server: run the tests by `scripts/with-postgres cargo test …` or `make test`");
-    let schema = format!("{}{:x}_{}", &transport[..1], std::process::id(), &name[..name.len().min(40)]);
-    let url = format!("{server}?schema={schema}&queue={transport}");
-    conformance::run(name, Arc::new(Postgres::open(&url).unwrap()));
+/// `way`: names the schema, with the scenario.
+fn run(name: &str, variable: &str, way: &str, parameters: &str) {
+    let server = std::env::var(variable)
+        .unwrap_or_else(|_| panic!("no {variable}: run the tests by `scripts/with-postgres cargo test …` or `make test`"));
+    let schema = format!("{way}{:x}_{}", std::process::id(), &name[..name.len().min(40)]);
+    conformance::run(name, Arc::new(Postgres::open(&format!("{server}?schema={schema}&{parameters}")).unwrap()));
 }
 
 /// What needs an order that PGMQ's queues do not have: they are first in, first out.
@@ -22,13 +24,17 @@ const BY_PRIORITY: &[&str] = &["claims_follow_priority_then_age"];
 macro_rules! scenarios {
     ($($name:ident),+ $(,)?) => {
         mod ready {
-            $(#[test] fn $name() { super::run(stringify!($name), "ready"); })+
+            $(#[test] fn $name() { super::run(stringify!($name), "TASKER_TEST_POSTGRES", "r", "queue=ready"); })+
+        }
+
+        mod pooled {
+            $(#[test] fn $name() { super::run(stringify!($name), "TASKER_TEST_POOLER", "t", "pooler=transaction"); })+
         }
 
         mod pgmq {
             $(#[test] fn $name() {
                 if !super::BY_PRIORITY.contains(&stringify!($name)) {
-                    super::run(stringify!($name), "pgmq");
+                    super::run(stringify!($name), "TASKER_TEST_POSTGRES", "p", "queue=pgmq");
                 }
             })+
         }

@@ -233,8 +233,6 @@ pub(super) struct Conn {
     /// Statements are not kept by name: behind a pooler the next transaction may run elsewhere.
     pooled: bool,
     begin: String,
-    /// Process of the server that serves it.
-    pub(super) server_pid: i32,
 }
 
 impl Conn {
@@ -258,10 +256,7 @@ impl Conn {
             opened.await.unwrap_or_else(|_| Err(Trouble::Lost("the server does not answer".into())))
         })?;
         let begin = if settings.pooled { format!("BEGIN; {session}") } else { "BEGIN".into() };
-        let mut conn =
-            Conn { runtime, client, statements: FxHashMap::default(), pooled: settings.pooled, begin, server_pid: 0 };
-        conn.server_pid = conn.one("SELECT pg_backend_pid()", Vec::new())?;
-        Ok(conn)
+        Ok(Conn { runtime, client, statements: FxHashMap::default(), pooled: settings.pooled, begin })
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -226,7 +226,6 @@ impl Postgres {
             if self.settings.transport == Transport::Pgmq {
                 self.look_for_queues(conn, batch)?;
             }
-            let server_pid = conn.server_pid;
             let high_water = self.high_water.load(Ordering::Relaxed);
             let marks = !batch.ops.is_empty() && batch.now - high_water >= HIGH_WATER_EVERY_MS;
             let mut sent = None;
@@ -251,7 +250,7 @@ impl Postgres {
                 *writer = None;
                 // The commit may have reached the server although its answer did not reach us.
                 return match sent {
-                    Some((Some(xid), out)) if self.was_committed(&xid, server_pid)? => Ok(out),
+                    Some((Some(xid), out)) if self.was_committed(&xid)? => Ok(out),
                     _ => Err(trouble),
                 };
             }
@@ -291,7 +290,7 @@ impl Postgres {
     }
 
     /// Whether a transaction was committed whose connection broke. Asks until the server knows.
-    fn was_committed(&self, xid: &str, server_pid: i32) -> Result<bool, Trouble> {
+    fn was_committed(&self, xid: &str) -> Result<bool, Trouble> {
         let asked_at = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
@@ -299,7 +298,7 @@ impl Postgres {
                 let status: Option<String> = conn.one(query!("xact_status"), vec![Box::new(xid.to_string())])?;
                 if status.as_deref() == Some("in progress") && asked_at.elapsed() >= STILL_AT_WORK {
                     // Its server process waits for a client that is gone; it must let go of its locks.
-                    conn.rows(call!(query!("terminate"), server_pid))?;
+                    conn.rows(call!(query!("terminate"), xid.to_string()))?;
                 }
                 Ok(status)
             });
