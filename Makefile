@@ -16,7 +16,7 @@ help:
 	@echo "make chaos   kill workers, servers and PostgreSQL under load, account for every step (tasks=N kills=N)"
 	@echo "make parity  run every language through the same cases, write docs/parity.md"
 	@echo "make lint    formatting and lints, as CI runs them"
-	@echo "make bench   latency and throughput of this machine"
+	@echo "make bench   latency and throughput of this machine, embedded and on PostgreSQL"
 
 prepare:
 	@scripts/prepare
@@ -67,3 +67,4 @@ bench: prepare
 	@for lang in rust python ruby; do for workload in linear-4 diamond-4; do \
 		$(tasker) bench --lang $$lang --workload $$workload; echo; done; \
 		$(tasker) bench --lang $$lang --workload fan-out-10000 --tasks 1; echo; done
+	@TASKER_BIN=$(tasker) scripts/with-postgres --durable scripts/bench-postgres

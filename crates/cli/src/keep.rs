@@ -77,7 +77,7 @@ pub(crate) fn prune(older_than: Option<u32>, dry_run: bool, ctx: &Context) -> Re
     let days = match (older_than, engine.retention_days()) {
         (Some(days), _) => days,
         (None, 0) => {
-            let message = "TASKER_RETENTION_DAYS says to keep everything";
+            let message = "nothing here says for how long to keep tasks";
             return Err(Error::new(Kind::Invalid, "invalid_request", message)
                 .hint("say what to remove with --older-than DAYS")
                 .into());

@@ -12,8 +12,9 @@ use tasker_store::postgres::Postgres;
 
 /// `way`: names the schema, with the scenario.
 fn run(name: &str, variable: &str, way: &str, parameters: &str) {
-    let server = std::env::var(variable)
-        .unwrap_or_else(|_| panic!("no {variable}: run the tests by `scripts/with-postgres cargo test …` or `make test`"));
+    let server = std::env::var(variable).unwrap_or_else(|_| {
+        panic!("no {variable}: run the tests by `scripts/with-postgres cargo test …` or `make test`")
+    });
     let schema = format!("{way}{:x}_{}", std::process::id(), &name[..name.len().min(40)]);
     conformance::run(name, Arc::new(Postgres::open(&format!("{server}?schema={schema}&{parameters}")).unwrap()));
 }

@@ -48,7 +48,7 @@ pub(super) fn migrate(conn: &mut Conn, settings: &mut Settings) -> std::result::
             .hint("leave `queue` out of the URL, or name another schema and move with `tasker migrate-store`"));
     }
     settings.transport = stored;
-    Ok((found, newest))
+    Ok((found, found.max(newest)))
 }
 
 /// Version of the tables, and the oldest one whose programs work on them.
