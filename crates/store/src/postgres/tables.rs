@@ -2,8 +2,8 @@
 //!
 //! A commit is two round trips. The first starts the transaction, locks the tasks its operations touch in the order of
 //! their numbers and reads the steps their events need, with the best places of the queues it claims from. The second
-//! writes every change with one statement a table, and commits. What could not be foreseen is read when it is asked
-//! for, at the cost of a round trip.
+//! writes every change, most with one statement of several parts, and commits. What could not be foreseen is read when
+//! it is asked for, at the cost of a round trip.
 //!
 //! Every event changes its task's rows under the lock of the task. Only a claim changes a step without it: it locks
 //! the step and its place in the queue instead, skipping what others hold, so that it never waits. An event that
