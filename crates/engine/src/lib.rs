@@ -489,8 +489,9 @@ impl Engine {
             waiters.of.entry(record.id).or_default().push(send);
             let may_have_missed = waiters.told != told;
             drop(waiters);
-            // A word, silence or a closed engine all lead to another look.
-            if !(may_have_missed && self.record(task)?.task.state.is_resting()) {
+            let is_over = may_have_missed && self.record(task).map_or(true, |record| record.task.state.is_resting());
+            if !is_over {
+                // A word, silence or a closed engine all lead to another look.
                 let _ = receive.recv_timeout(left);
             }
             drop(receive);
