@@ -1,43 +1,52 @@
 # Everything a newcomer needs: make demo, make test. Builds and caches live outside the checkout.
 cache ?= $(or $(TASKER_CACHE),$(HOME)/.cache/tasker)
 export CARGO_TARGET_DIR ?= $(cache)/target
-export LIBCLANG_PATH ?= $(lastword $(sort $(wildcard /usr/lib/llvm-*/lib)))
 export TASKER_PYTHON ?= $(cache)/venv/bin/python
 export TASKER_RUBY ?= $(CURDIR)/workers/ruby/exe/tasker-ruby
+# The demo runs the command that the Python package carries; the other targets the same command as a program of its own.
+installed := $(cache)/venv/bin/tasker
 tasker := $(CARGO_TARGET_DIR)/release/tasker
 demo_store := $(cache)/demo/demo.db
 
-.PHONY: help demo test sim chaos parity bench lint prepare fmt
+.PHONY: help demo demo-languages test sim chaos parity bench lint prepare fmt package
 
 help:
 	@echo "make demo    install what is missing, build, run an order through the embedded store"
+	@echo "make demo-languages  one task whose steps run in Python, Ruby and Rust"
 	@echo "make test    install what is missing, run every suite"
 	@echo "make sim     simulate engines, store and workers under faults: 10,000 seeds (seeds=N from=N)"
 	@echo "make chaos   kill workers, servers and PostgreSQL under load, account for every step (tasks=N kills=N)"
 	@echo "make parity  run every language through the same cases, write docs/parity.md"
 	@echo "make lint    formatting and lints, as CI runs them"
+	@echo "make package build what is published: wheel, gem, crates and their sources"
 	@echo "make bench   latency and throughput of this machine, embedded and on PostgreSQL"
 
 prepare:
-	@scripts/prepare
+	@scripts/prepare test
 
-demo: prepare
+demo:
+	@scripts/prepare demo
 	@mkdir -p $(dir $(demo_store))
 	@echo "==> tasker run order_fulfillment --input @examples/order_fulfillment/order.json" >&2
-	@$(tasker) --url sqlite://$(demo_store) run order_fulfillment --dir examples/order_fulfillment \
+	@$(installed) --url sqlite://$(demo_store) run order_fulfillment --dir examples/order_fulfillment \
 		--input @examples/order_fulfillment/order.json
-	@echo "==> the same store, looked at afterwards: $(tasker) --url sqlite://$(demo_store) ls" >&2
-	@$(tasker) --url sqlite://$(demo_store) ls --limit 3
+	@echo "==> the same store, looked at afterwards: $(installed) --url sqlite://$(demo_store) ls" >&2
+	@$(installed) --url sqlite://$(demo_store) ls --limit 3
+	@echo "==> next: \`make demo-languages\` runs one task in Python, Ruby and Rust; it builds those first (about 5 minutes)" >&2
+
+demo-languages: prepare
 	@echo "==> examples/polyglot: one task whose steps run in Python, Ruby, Rust and Python" >&2
-	@examples/polyglot/run $(tasker) $(CARGO_TARGET_DIR)/release/examples/polyglot
+	@examples/polyglot/run $(tasker) $(CARGO_TARGET_DIR)/release/polyglot
 
 test: prepare
 	@scripts/test
 
+package: prepare
+	@scripts/package wheel sdist gem source-gem crates
+
 sim: seeds ?= 10000
 sim: from ?= 1
-sim:
-	@cargo build --locked --release -p tasker-sim --quiet
+sim: prepare
 	@$(CARGO_TARGET_DIR)/release/tasker-sim --seeds $(seeds) --from $(from)
 
 chaos: tasks ?= 20000
@@ -52,7 +61,7 @@ parity: prepare
 
 lint: prepare
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	LIBCLANG_PATH="$$(. scripts/environment && libclang)" cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	$(cache)/venv/bin/ruff check workers/python examples conformance
 	$(cache)/venv/bin/ruff format --check workers/python examples conformance
 	cd workers/python && $(cache)/venv/bin/mypy

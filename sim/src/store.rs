@@ -410,7 +410,7 @@ mod tests {
     use crate::templates::NAMESPACE;
     use crate::world::Ground;
     use tasker_core::state::TaskState;
-    use tasker_engine::stepper::Stepper;
+    use tasker_runtime::stepper::Stepper;
     use tasker_wire::{TaskRequest, json_text};
 
     #[test]

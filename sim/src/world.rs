@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use serde_json::Value;
 use tasker_core::state::TaskState;
-use tasker_engine::stepper::Stepper;
-use tasker_engine::{Given, Session};
+use tasker_runtime::stepper::Stepper;
+use tasker_runtime::{Given, Session};
 use tasker_store::sqlite::Sqlite;
 use tasker_store::sync::Mutex;
 use tasker_store::{Batch, Done, LetterOrder, NewWorker, Op, Order, Store, time};

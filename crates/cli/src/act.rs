@@ -1,7 +1,7 @@
 //! Operator actions, on single tasks and on all that a filter matches.
 
 use anyhow::Result;
-use tasker_engine::Engine;
+use tasker_runtime::Engine;
 use tasker_wire::{BulkView, Error, Json, Kind, TaskView, json_of};
 use tasker_worker::client;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use tasker_engine::Engine;
+use tasker_runtime::Engine;
 use tasker_wire::{TaskFilter, TaskRequest, json_of};
 use tasker_worker::{StepContext, StepOutcome, Worker};
 use uuid::Uuid;

@@ -9,7 +9,7 @@ use crate::{output, project};
 
 macro_rules! carried {
     ($($path:literal),+ $(,)?) => {
-        &[$(($path, include_str!(concat!("../../../conformance/", $path)))),+]
+        &[$(($path, include_str!(concat!("../suite/", $path)))),+]
     };
 }
 

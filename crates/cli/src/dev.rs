@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
 use tasker_core::load::Severity;
-use tasker_engine::Engine;
+use tasker_runtime::Engine;
 use tasker_wire::{Error, Kind, TaskFilter, TaskView, json_of};
 
 use crate::args::Dev;

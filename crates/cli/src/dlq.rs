@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use tasker_engine::LetterOrder;
+use tasker_runtime::LetterOrder;
 use tasker_wire::{BulkView, DeadLetterFilter, DeadLetterView, Error, EventView, Kind};
 
 use crate::args::{self, Dlq, Events};

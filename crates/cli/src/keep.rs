@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use tasker_engine::Backup;
+use tasker_runtime::Backup;
 use tasker_wire::{Error, Kind};
 
 use crate::{Context, output};
 
 /// Brings the tables up to date.
 pub(crate) fn migrate(ctx: &Context) -> Result<i32> {
-    let (from, to) = tasker_engine::migrate(&ctx.url)?;
+    let (from, to) = tasker_runtime::migrate(&ctx.url)?;
     if ctx.json {
         output::json(&json!({"from": from, "to": to}));
     } else if from == to {
@@ -35,7 +35,7 @@ fn tell(what: &str, file: &Path, backup: &Backup, ctx: &Context) {
 /// Copies the embedded store to a file.
 pub(crate) fn backup(file: &Path, ctx: &Context) -> Result<i32> {
     output::progress("copying the store …");
-    let made = tasker_engine::backup(&ctx.url, file)?;
+    let made = tasker_runtime::backup(&ctx.url, file)?;
     output::clear_progress();
     tell("wrote", file, &made, ctx);
     Ok(0)
@@ -44,7 +44,7 @@ pub(crate) fn backup(file: &Path, ctx: &Context) -> Result<i32> {
 /// Puts a backup in the place of the embedded store.
 pub(crate) fn restore(file: &Path, force: bool, ctx: &Context) -> Result<i32> {
     output::progress("restoring the store …");
-    let restored = tasker_engine::restore(&ctx.url, file, force)?;
+    let restored = tasker_runtime::restore(&ctx.url, file, force)?;
     output::clear_progress();
     tell("restored", file, &restored, ctx);
     Ok(0)
@@ -53,7 +53,7 @@ pub(crate) fn restore(file: &Path, force: bool, ctx: &Context) -> Result<i32> {
 /// Copies one store to another.
 pub(crate) fn move_store(from: &str, to: &str, force: bool, ctx: &Context) -> Result<i32> {
     let mut progress = |table: &str, rows: u64| output::progress(&format!("{rows} rows, {table} …"));
-    let moved = tasker_engine::move_store(from, to, force, &mut progress)?;
+    let moved = tasker_runtime::move_store(from, to, force, &mut progress)?;
     output::clear_progress();
     if ctx.json {
         let rows: Map<String, Value> = moved.rows.iter().map(|(table, rows)| ((*table).into(), json!(rows))).collect();

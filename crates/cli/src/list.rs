@@ -25,7 +25,7 @@ pub(crate) fn tasks(args: &Ls, ctx: &Context) -> Result<i32> {
     let row = |task: &TaskView| {
         let rests = task.status == "blocked_by_failures";
         let end = task.completed_at.clone().or_else(|| rests.then(|| task.updated_at.clone()));
-        let end = end.unwrap_or_else(|| tasker_engine::time(now));
+        let end = end.unwrap_or_else(|| tasker_runtime::time(now));
         vec![
             task.task_uuid.clone(),
             task.name.clone(),

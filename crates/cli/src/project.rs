@@ -1,19 +1,20 @@
 //! What a project folder holds, and the worker process that runs its handlers.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tasker_core::load::{self, Diagnostic, Options, Severity};
 use tasker_core::template::Template;
-use tasker_engine::TemplateFile;
+use tasker_runtime::TemplateFile;
 use tasker_wire::{Error, Kind};
 
 use crate::{interrupt, output};
@@ -130,12 +131,38 @@ pub(crate) fn shown(path: &Path) -> String {
     }
 }
 
-/// The Python of a project: `TASKER_PYTHON`, else the folder's virtual environment, else `python3`.
+/// The language whose package carries this command, and how to start it.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// The Python interpreter that runs this command, if one does.
+    pub python: Option<OsString>,
+    /// The Ruby program and arguments that start the gem's `tasker-ruby`, if Ruby runs this command.
+    pub ruby: Option<Vec<OsString>>,
+}
+
+static HOST: OnceLock<Host> = OnceLock::new();
+
+/// Says what runs this command; only the first call in a process counts.
+pub(crate) fn hosted_by(host: Host) {
+    // A second call would be the same host again.
+    let _ = HOST.set(host);
+}
+
+fn host() -> &'static Host {
+    HOST.get_or_init(Host::default)
+}
+
+/// A setting of the environment; empty means none.
+fn named(variable: &str) -> Option<OsString> {
+    std::env::var_os(variable).filter(|value| !value.is_empty())
+}
+
+/// The Python of a project: `TASKER_PYTHON`, else the one that runs this command, else the folder's virtual environment, else `python3`.
 pub(crate) fn python(dir: &Path) -> Command {
-    let named = std::env::var_os("TASKER_PYTHON").filter(|p| !p.is_empty()).map(PathBuf::from);
     // A relative program with a folder in it is looked up from here, not from the child's folder.
     let own = dir.join(".venv/bin/python");
-    Command::new(named.unwrap_or_else(|| if own.exists() { own } else { "python3".into() }))
+    let program = named("TASKER_PYTHON").or_else(|| host().python.clone());
+    Command::new(program.unwrap_or_else(|| if own.exists() { own.into() } else { "python3".into() }))
 }
 
 /// The Python of a project and the version of `tasker_core` in it.
@@ -144,7 +171,7 @@ pub(crate) fn tasker_of_python(dir: &Path) -> Result<(String, String), Error> {
     let program = command.get_program().to_string_lossy().into_owned();
     let trouble = |why: String| {
         Error::new(Kind::Unavailable, "python_unusable", why).hint(format!(
-            "install the package `tasker-py` for {program}, or name another Python with TASKER_PYTHON or {}",
+            "install the package `tasker-engine` for {program} (`{program} -m pip install tasker-engine`), or name another Python with TASKER_PYTHON or {}",
             shown(&dir.join(".venv"))
         ))
     };
@@ -229,8 +256,7 @@ impl Handlers {
     }
 
     fn cargo(&self, what: &str) -> Command {
-        let named = std::env::var_os("CARGO").filter(|p| !p.is_empty());
-        let mut command = Command::new(named.unwrap_or_else(|| "cargo".into()));
+        let mut command = Command::new(named("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args([what, "--quiet", "--manifest-path"]).arg(self.dir.join("Cargo.toml"));
         command
     }
@@ -245,16 +271,16 @@ impl Handlers {
                 (
                     command,
                     "ruby_unusable",
-                    "install the gem `tasker-core-rb`, or name its `tasker-ruby` with TASKER_RUBY",
+                    "install the gem `tasker-engine`, or name its `tasker-ruby` with TASKER_RUBY",
                 )
             }
             Language::Rust => {
                 let mut command = self.cargo("pkgid");
-                command.args(["--package", "tasker-worker"]);
+                command.args(["--package", "tasker-engine"]);
                 (
                     command,
                     "cargo_unusable",
-                    "install Rust, and give the project a Cargo.toml that depends on tasker-worker",
+                    "install Rust, and give the project a Cargo.toml that depends on tasker-engine",
                 )
             }
         };
@@ -266,7 +292,7 @@ impl Handlers {
             return Err(trouble(format!("{program} does not work: {}", said.trim_end())));
         }
         let said = String::from_utf8_lossy(&output.stdout);
-        // `cargo pkgid` ends in `#0.1.0` or `#tasker-worker@0.1.0`.
+        // `cargo pkgid` ends in `#0.1.0` or `#tasker-engine@0.1.0`.
         let version = said.trim().rsplit(['#', '@']).next().unwrap_or_default().to_string();
         Ok((program, version))
     }
@@ -306,10 +332,13 @@ impl Handlers {
     }
 }
 
-/// The Ruby worker's command: `TASKER_RUBY`, else `tasker-ruby` of the installed gem.
+/// The Ruby worker's command: `TASKER_RUBY`, else that of the gem that runs this command, else `tasker-ruby` on the PATH.
 pub(crate) fn ruby() -> Command {
-    let named = std::env::var_os("TASKER_RUBY").filter(|p| !p.is_empty());
-    Command::new(named.unwrap_or_else(|| "tasker-ruby".into()))
+    let program = named("TASKER_RUBY").map(|program| vec![program]).or_else(|| host().ruby.clone());
+    let mut words = program.unwrap_or_else(|| vec!["tasker-ruby".into()]).into_iter();
+    let mut command = Command::new(words.next().unwrap_or_else(|| "tasker-ruby".into()));
+    command.args(words);
+    command
 }
 
 /// Whether an error is about a worker process, not about the store.

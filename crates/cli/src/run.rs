@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use tasker_core::load::Severity;
 use tasker_core::template::Template;
-use tasker_engine::{Created, Engine};
+use tasker_runtime::{Created, Engine};
 use tasker_wire::{Error, Json, Kind, StepView, TaskRequest, TaskView, json_of};
 use uuid::Uuid;
 
@@ -326,7 +326,7 @@ impl<'a> Follow<'a> {
 
 /// `--url …`, if a command needs it to find the same store.
 fn url_flag(ctx: &Context) -> String {
-    if ctx.url == tasker_engine::default_url() { String::new() } else { format!(" --url {}", ctx.url) }
+    if ctx.url == tasker_runtime::default_url() { String::new() } else { format!(" --url {}", ctx.url) }
 }
 
 /// The line of a step that has ended.

@@ -35,7 +35,7 @@ const RUST: Files = &[
 
 /// How a project names the SDK: by the checkout this command was built in while that is there, else by version.
 fn dependency() -> String {
-    let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker");
+    let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk");
     match std::fs::canonicalize(checkout) {
         Ok(path) => format!("{{ path = {:?} }}", path.display().to_string()),
         Err(_) => format!("{:?}", env!("CARGO_PKG_VERSION")),
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &New, ctx: &Context) -> Result<i32> {
         let path = dir.join(path);
         let parent = path.parent().context("a file of the project has no folder")?;
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-        let text = text.replace("{{name}}", &name).replace("{{tasker-worker}}", &dependency);
+        let text = text.replace("{{name}}", &name).replace("{{tasker-engine}}", &dependency);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let next = [format!("cd {shown}"), "tasker run order -i customer=Ada".into(), "tasker dev".into()];

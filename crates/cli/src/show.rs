@@ -52,7 +52,7 @@ fn head(task: &TaskView, now: i64, full: bool) {
     let status = output::paint(output::colour_of(&task.status), &task.status);
     let rests = task.status == "blocked_by_failures";
     let end = task.completed_at.clone().or_else(|| rests.then(|| task.updated_at.clone()));
-    let end = end.unwrap_or_else(|| tasker_engine::time(now));
+    let end = end.unwrap_or_else(|| tasker_runtime::time(now));
     field("task", &output::paint(Colour::Bold, &task.task_uuid));
     field("template", &format!("{}/{} {}", task.namespace, task.name, task.version));
     field("status", &format!("{status}, {} of {} done", task.steps.complete, output::count(task.steps.total, "step")));

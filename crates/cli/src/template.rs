@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tasker_core::load::{Diagnostic, Severity};
 use tasker_core::template::{StepKind, StepTemplate, Template};
-use tasker_engine::{Engine, Options, TemplateFile};
+use tasker_runtime::{Engine, Options, TemplateFile};
 use tasker_wire::{Error, Kind, json_of};
 
 use crate::Context;

@@ -75,7 +75,7 @@ pub(crate) fn is_final(status: &str) -> bool {
 
 /// How long an attempt took, or has taken up to `now`, milliseconds.
 pub(crate) fn took(attempt: &AttemptView, now: i64) -> f64 {
-    let end = attempt.completed_at.clone().unwrap_or_else(|| tasker_engine::time(now));
+    let end = attempt.completed_at.clone().unwrap_or_else(|| tasker_runtime::time(now));
     attempt.execution_time_ms.unwrap_or_else(|| output::between(&attempt.started_at, &end))
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn describe(change: &Change, now: i64) -> Option<String> {
         }
         Change::Finished(step) if step.status == "complete" && !step.history.is_empty() => None,
         Change::Finished(step) => {
-            let at = step.completed_at.clone().unwrap_or_else(|| tasker_engine::time(now));
+            let at = step.completed_at.clone().unwrap_or_else(|| tasker_runtime::time(now));
             Some(line(&at, step.status, format!("{}  {}", step.name, colour(step.status))))
         }
     }

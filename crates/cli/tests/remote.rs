@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{Place, eventually};
 use serde_json::json;
-use tasker_engine::{Engine, Options};
+use tasker_runtime::{Engine, Options};
 use tasker_server::Server;
 use tasker_wire::{TaskRequest, json_of};
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker};

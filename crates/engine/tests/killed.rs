@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGKILL;
-use tasker_engine::{Attach, Engine, Options, TemplateFile};
+use tasker_runtime::{Attach, Engine, Options, TemplateFile};
 use tasker_wire::{Report, TaskFilter, TaskRequest, json_text};
 
 const CHAIN: &str = "

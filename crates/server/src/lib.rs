@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tasker_engine::Engine;
+use tasker_runtime::Engine;
 use tasker_store::sync::Mutex;
 use tasker_wire::{Error, Kind};
 use tokio::sync::{RwLock, broadcast, watch};

@@ -4,17 +4,18 @@
 
 use std::path::Path;
 
-/// Each crate and the crates of ours it may use.
+/// Each crate and the crates of ours it may use. The engine's package is named `runtime`: `tasker-engine` is the Rust SDK.
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("wire", &[]),
     ("store", &["core", "wire"]),
     ("engine", &["core", "store", "wire"]),
-    ("worker", &["core", "engine", "wire"]),
-    ("server", &["engine", "store", "wire"]),
-    ("cli", &["core", "engine", "server", "wire", "worker"]),
-    ("../workers/python", &["engine", "wire", "worker"]),
-    ("../workers/ruby/ext/tasker_core", &["engine", "wire", "worker"]),
+    ("worker", &["core", "runtime", "wire"]),
+    ("server", &["runtime", "store", "wire"]),
+    ("sdk", &["worker"]),
+    ("cli", &["core", "runtime", "server", "wire", "worker"]),
+    ("../workers/python", &["cli", "runtime", "wire", "worker"]),
+    ("../workers/ruby/ext/tasker_core", &["cli", "runtime", "wire", "worker"]),
 ];
 
 #[test]

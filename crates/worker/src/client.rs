@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tasker_core::load;
-use tasker_engine::{Engine, LetterOrder, Order, TemplateFile};
+use tasker_runtime::{Engine, LetterOrder, Order, TemplateFile};
 use tasker_wire::{DeadLetterFilter, Error, EventFilter, Json, Kind, TaskFilter, TaskRequest, json_of};
 use uuid::Uuid;
 

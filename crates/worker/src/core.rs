@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tasker_engine::sync::{Condvar, Mutex};
-use tasker_engine::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
+use tasker_runtime::sync::{Condvar, Mutex};
+use tasker_runtime::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::disturb::Disturb;
@@ -60,7 +60,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            url: tasker_engine::default_url(),
+            url: tasker_runtime::default_url(),
             worker_id: None,
             namespaces: None,
             templates: Vec::new(),

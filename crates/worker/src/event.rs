@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tasker_engine::{PreparedEvent, time};
+use tasker_runtime::{PreparedEvent, time};
 use tasker_wire::{Error, Json, Kind, json_text};
 
 use crate::job::Job;

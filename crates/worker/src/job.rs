@@ -9,7 +9,7 @@ use tasker_core::event::{self, Occasion};
 use tasker_core::graph::Index;
 use tasker_core::id;
 use tasker_core::template::{EventDeclaration, StepKind, StepTemplate};
-use tasker_engine::{Claimed, Engine, Given, TaskInfo};
+use tasker_runtime::{Claimed, Engine, Given, TaskInfo};
 use tasker_wire::Error;
 use tokio::sync::Notify;
 

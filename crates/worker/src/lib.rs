@@ -3,10 +3,6 @@
 //! - [`Worker`], [`StepHandler`], [`StepContext`]: the SDK for handlers in Rust;
 //! - [`WorkerCore`], [`Job`]: the blocking face that language bindings use: poll, finish, drain, close.
 
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide/handlers-rust.md")]
-struct Guide;
-
 pub mod client;
 mod core;
 mod disturb;
@@ -27,5 +23,5 @@ pub use sdk::{
     PublishError, Resolver, ResolverChain, StepContext, StepError, StepHandler, StepOutcome, StepResult, Worker,
     WorkerBuilder, error_types,
 };
-pub use tasker_engine::sync;
+pub use tasker_runtime::sync;
 pub use tasker_wire::{Error, Failure, Report};

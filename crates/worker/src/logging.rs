@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging once a process; later calls, and processes that log otherwise already, are left alone.
 ///
-/// `TASKER_LOG` takes a level or a filter (`info`, `tasker_engine=debug`); `TASKER_LOG_FORMAT=json` writes JSON lines.
+/// `TASKER_LOG` takes a level or a filter (`info`, `tasker_runtime=debug`); `TASKER_LOG_FORMAT=json` writes JSON lines.
 pub fn start() {
     let filter = EnvFilter::try_from_env("TASKER_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let json = std::env::var("TASKER_LOG_FORMAT").is_ok_and(|f| f == "json");

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tasker_engine::Engine;
-use tasker_engine::sync::Mutex;
+use tasker_runtime::Engine;
+use tasker_runtime::sync::Mutex;
 use tasker_wire::{Error, EventFilter, EventView, StepView, TaskRequest, TaskView, json_of};
 use uuid::Uuid;
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use common::{create, engine, eventually, healthy, hear, ok, outcomes, register, result, run, wait, wait_ms, worker};
 use serde_json::json;
-use tasker_engine::Order;
+use tasker_runtime::Order;
 use tasker_wire::{DeadLetterFilter, DeadLetterView};
 use tasker_worker::{StepContext, StepError, StepOutcome};
 
-fn letters(engine: &tasker_engine::Engine) -> Vec<DeadLetterView> {
+fn letters(engine: &tasker_runtime::Engine) -> Vec<DeadLetterView> {
     engine.dead_letters(&DeadLetterFilter { all: true, ..DeadLetterFilter::default() }).unwrap()
 }
 

@@ -12,7 +12,7 @@ use common::{
     Other, create, engine, eventually, healthy, hear, name, ok, options, outcomes, register, result, say, wait, worker,
 };
 use serde_json::json;
-use tasker_engine::Engine;
+use tasker_runtime::Engine;
 use tasker_worker::{StepContext, Worker};
 
 const ONE: &str = "name: one\nnamespace_name: test\nsteps: [{name: a, handler: a, retry: {max_attempts: 1}}]";

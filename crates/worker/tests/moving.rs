@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{PATIENCE, create, eventually, healthy, ok, options, register, request, result};
 use serde_json::{Value, json};
-use tasker_engine::{Attach, Engine, LetterOrder, Order, move_store};
+use tasker_runtime::{Attach, Engine, LetterOrder, Order, move_store};
 use tasker_wire::{DeadLetterFilter, Error, EventFilter, Kind, TaskFilter};
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
 use uuid::Uuid;
@@ -156,7 +156,7 @@ fn fill(url: &str) -> Vec<Uuid> {
     engine.settle(letter.id, LetterOrder::Annotate("seen".into()), "ann", "").unwrap();
     engine.settle(letter.id, LetterOrder::Discard, "ann", "known").unwrap();
     let mut future = request("line", json!({"future": true}));
-    future.run_at = Some(tasker_engine::time(engine.now() + 7_200_000));
+    future.run_at = Some(tasker_runtime::time(engine.now() + 7_200_000));
     tasks.push((engine.create(&[future]).pop().unwrap().unwrap().task_uuid, "pending"));
     assert!(first.stop());
     // Queued, and leased by a worker that says no more.
@@ -213,7 +213,7 @@ fn end(url: &str, tasks: &[Uuid]) {
     healthy(&engine);
 }
 
-fn refused(moved: Result<tasker_engine::Moved, Error>) -> (Kind, &'static str) {
+fn refused(moved: Result<tasker_runtime::Moved, Error>) -> (Kind, &'static str) {
     let error = moved.unwrap_err();
     assert!(error.hint.is_some(), "{error}");
     (error.kind, error.code)

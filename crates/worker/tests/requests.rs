@@ -9,7 +9,7 @@ use common::{
     create, engine, eventually, healthy, hear, name, ok, options, register, request, result, run, wait, worker,
 };
 use serde_json::{Value, json};
-use tasker_engine::{Engine, Options};
+use tasker_runtime::{Engine, Options};
 use tasker_wire::{Error, Kind, TaskFilter, TaskRequest, json_of};
 use tasker_worker::StepError;
 
@@ -58,7 +58,7 @@ fn the_most_urgent_task_runs_first_and_equals_in_order_of_age() {
 fn a_task_does_not_run_before_its_time() {
     let engine = engine();
     let _worker = worker(&one("")).handler("a", name).start_on(engine.clone()).unwrap();
-    let at = |ms: i64| Some(tasker_engine::time(engine.now() + ms));
+    let at = |ms: i64| Some(tasker_runtime::time(engine.now() + ms));
     let later = TaskRequest { run_at: at(3_600_000), ..request("one", json!({})) };
     let later = engine.create(&[later]).pop().unwrap().unwrap().task_uuid;
     let past = TaskRequest { run_at: at(-3_600_000), ..request("one", json!({})) };

@@ -1,7 +1,7 @@
 //! Handlers of the approval workflow: the amount decides who must approve.
 
 use serde_json::{Map, Value, json};
-use tasker_worker::{DecisionOutcome, StepContext, StepError, StepOutcome, Worker};
+use tasker_engine::{DecisionOutcome, StepContext, StepError, StepOutcome, Worker};
 
 type Outcome = Result<StepOutcome, StepError>;
 

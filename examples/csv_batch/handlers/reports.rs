@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 
 use serde::Deserialize;
 use serde_json::{Map, json};
-use tasker_worker::{
+use tasker_engine::{
     BatchAggregationScenario, BatchOutcome, BatchWorkerContext, BatchWorkerOutcome, StepContext, StepError,
     StepOutcome, Worker,
 };

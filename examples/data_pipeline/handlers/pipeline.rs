@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
+use tasker_engine::{StepContext, StepError, StepOutcome, Worker};
 
 type Outcome = Result<StepOutcome, StepError>;
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
+use tasker_engine::{StepContext, StepError, StepOutcome, Worker};
 
 type Outcome = Result<StepOutcome, StepError>;
 

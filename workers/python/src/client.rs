@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tasker_engine::{Engine, Options, default_url};
+use tasker_runtime::{Engine, Options, default_url};
 use tasker_wire::{Error, Kind};
 use tasker_worker::sync::Mutex;
 

@@ -7,6 +7,8 @@ mod error;
 mod event;
 mod worker;
 
+use std::ffi::OsString;
+
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -35,11 +37,18 @@ fn validate_template<'py>(
     PyBytes::new(py, tasker_worker::validate_template(source, path, environment, strict).as_bytes())
 }
 
+/// Runs the `tasker` command with the arguments after its name; gives its exit code. `python` starts Python workers.
+#[pyfunction]
+fn command(py: Python<'_>, arguments: Vec<OsString>, python: OsString) -> u8 {
+    py.detach(|| tasker_cli::main(arguments, tasker_cli::Host { python: Some(python), ruby: None }))
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(rust_version, module)?)?;
     module.add_function(wrap_pyfunction!(validate_template, module)?)?;
+    module.add_function(wrap_pyfunction!(command, module)?)?;
     module.add_function(wrap_pyfunction!(worker::log, module)?)?;
     module.add_class::<worker::NativeWorker>()?;
     module.add_class::<event::StepEvent>()?;

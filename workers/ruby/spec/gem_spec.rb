@@ -20,9 +20,9 @@ RSpec.describe "the gem" do
     Dir.mktmpdir { |folder| (@folder = folder) && example.run }
   end
 
-  it "is built, installed and used outside of the source tree" do
-    gem = File.join(@folder, "tasker.gem")
-    said("gem", "build", "--strict", "-C", root, "tasker-core-rb.gemspec", "-o", gem)
+  it "is built, installed and used outside of the source tree, with the command" do
+    said("#{root}/../../scripts/package", "gem", TASKER_DIST: @folder)
+    gem = Dir[File.join(@folder, "tasker-engine-*.gem")].fetch(0)
     home = File.join(@folder, "gems")
     said("gem", "install", "--local", "--ignore-dependencies", "--no-document", "-i", home, gem)
     program = <<~RUBY
@@ -38,5 +38,11 @@ RSpec.describe "the gem" do
     expect(out.lines.first).to eq "42\n"
     expect(out.lines.last).to start_with home
     expect(said(File.join(home, "bin", "tasker-ruby"), "version", GEM_HOME: home)).to eq "#{TaskerCore::VERSION}\n"
+    # The gem is all there is: no interpreter is named, none of the checkout is on the path.
+    tasker = File.join(home, "bin", "tasker")
+    env = { GEM_HOME: home, TASKER_RUBY: nil, TASKER_URL: nil }
+    expect(said(tasker, "--version", **env)).to eq "tasker #{TaskerCore::VERSION}\n"
+    said(tasker, "new", "shop", "--lang", "ruby", **env)
+    expect(said(tasker, "run", "order", "-i", "customer=Ada", "--dir", "shop", **env)).to include "complete  order"
   end
 end

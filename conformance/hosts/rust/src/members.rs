@@ -1,7 +1,7 @@
 //! Proof, by the compiler, that the SDK members named in `members.txt` exist.
 
 use serde_json::Value;
-use tasker_engine::Engine;
+use tasker_runtime::Engine;
 use tasker_worker::testing::Harness;
 use tasker_worker::{
     ApiHandler, ApiResponse, BatchAggregationScenario, BatchOutcome, BatchWorkerContext, BatchWorkerOutcome,

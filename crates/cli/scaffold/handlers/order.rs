@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use tasker_worker::{StepContext, StepError, StepOutcome, Worker, WorkerBuilder};
+use tasker_engine::{StepContext, StepError, StepOutcome, Worker, WorkerBuilder};
 
 const STOCK: [(&str, u64); 2] = [("TEA-1", 100), ("POT-7", 12)];
 
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tasker_worker::testing::Harness;
+    use tasker_engine::testing::Harness;
 
     fn harness() -> Harness {
         let worker = Worker::builder("sqlite::memory:").templates("workflows".as_ref()).unwrap();

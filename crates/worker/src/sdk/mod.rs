@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tasker_core::retry;
-use tasker_engine::{Engine, TemplateFile};
+use tasker_runtime::{Engine, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError as WireError, json_of};
 use tokio::runtime::Runtime;
 

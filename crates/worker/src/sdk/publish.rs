@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tasker_core::template::EventDeclaration;
-use tasker_engine::PreparedEvent;
+use tasker_runtime::PreparedEvent;
 use tasker_wire::Report;
 
 use crate::job::Job;

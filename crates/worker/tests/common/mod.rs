@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tasker_engine::{Engine, Options, TemplateFile};
+use tasker_runtime::{Engine, Options, TemplateFile};
 use tasker_wire::{AttemptView, StepView, TaskRequest, TaskView, json_of};
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker, WorkerBuilder};
 use uuid::Uuid;

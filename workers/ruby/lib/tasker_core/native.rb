@@ -10,4 +10,5 @@ module TaskerCore
   end
 end
 
-require "tasker_core/tasker_core_native"
+# A gem for a platform holds one for each Ruby it supports; one that was compiled at its installation, the one for this Ruby.
+require "tasker_core/#{RUBY_VERSION[/\d+\.\d+/]}/tasker_core_native"

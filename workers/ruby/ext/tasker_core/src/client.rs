@@ -1,7 +1,7 @@
 //! The client's surface: one call, JSON in and out.
 
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
-use tasker_engine::{Engine, Options, default_url};
+use tasker_runtime::{Engine, Options, default_url};
 use tasker_wire::{Error as Fault, Kind};
 use tasker_worker::sync::Mutex;
 

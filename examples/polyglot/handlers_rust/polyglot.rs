@@ -1,7 +1,7 @@
 //! The Rust half of `examples/polyglot`: a worker is about ten lines.
 
 use serde_json::json;
-use tasker_worker::{StepOutcome, Worker};
+use tasker_engine::{StepOutcome, Worker};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("TASKER_URL").unwrap_or_else(|_| "sqlite://.tasker/tasker.db".into());
