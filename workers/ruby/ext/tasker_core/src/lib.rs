@@ -31,9 +31,13 @@ fn validate_template(source: String, path: String, environment: Option<String>, 
 fn command(arguments: RArray, ruby: RArray) -> Result<u8, Error> {
     // Paths need not be UTF-8.
     let words = |list: RArray| -> Result<Vec<OsString>, Error> {
-        let words: Vec<RString> = list.to_vec()?;
-        // SAFETY: the bytes are copied before anything else of Ruby runs.
-        Ok(words.into_iter().map(|word| OsString::from_vec(unsafe { word.as_slice() }.to_vec())).collect())
+        (0..list.len())
+            .map(|at| {
+                let word: RString = list.entry(at as isize)?;
+                // SAFETY: the bytes are copied before anything else of Ruby runs.
+                Ok(OsString::from_vec(unsafe { word.as_slice() }.to_vec()))
+            })
+            .collect()
     };
     let host = tasker_cli::Host { python: None, ruby: Some(words(ruby)?) };
     Ok(tasker_cli::main(words(arguments)?, host))
