@@ -26,7 +26,7 @@ Gem::Specification.new do |spec|
   spec.bindir = "exe"
   spec.executables = %w[tasker tasker-ruby]
   # Handlers of HTTP services use it; 1.1 is what Debian 12 has.
-  spec.add_dependency "faraday", ">= 1.1"
+  spec.add_dependency "faraday", ">= 1.1", "< 3"
 
   spec.files = Dir["lib/**/*.rb", "exe/*", "LICENSE", "README.md", base: __dir__]
   if platform
