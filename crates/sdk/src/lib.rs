@@ -12,7 +12,7 @@
 //!     .handler("shop.total", |ctx| async move { Ok(StepOutcome::from(json!({"of": ctx.get_input("items")?}))) })
 //!     .start()?
 //!     .run()?;
-//! # Ok::<(), tasker_engine::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The crates named `tasker-engine-…` are its parts; their interfaces may change in any release.
