@@ -61,10 +61,13 @@ parity: prepare
 
 lint: prepare
 	cargo fmt --all --check
-	LIBCLANG_PATH="$$(. scripts/environment && libclang)" cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	. scripts/environment && LIBCLANG_PATH="$$(libclang)" cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	$(cache)/venv/bin/ruff check workers/python examples conformance
 	$(cache)/venv/bin/ruff format --check workers/python examples conformance
 	cd workers/python && $(cache)/venv/bin/mypy
+	@# Only one Python runs the tests; that its oldest has all that is used is looked up.
+	oldest=$$(sed -n 's/^requires-python = ">=\(.*\)"/\1/p' workers/python/pyproject.toml) && \
+		$(cache)/venv/bin/vermin --target=$$oldest- --eval-annotations --no-tips --violations --quiet workers/python/python
 	rubocop --format quiet workers/ruby conformance/hosts/ruby examples crates/cli/scaffold
 
 fmt:

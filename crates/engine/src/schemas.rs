@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tasker_core::event::{self, Occasion};
 use tasker_core::graph::Index;
+use tasker_schema::Schema;
 use tasker_store::sync::RwLock;
 use tasker_store::{Claimed, PreparedEvent, TaskInfo};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, json_of};
@@ -19,7 +20,7 @@ pub(crate) enum Place {
     Event(Index, usize),
 }
 
-type Compiled = Result<jsonschema::Validator, String>;
+type Compiled = Result<Schema, String>;
 
 /// Compiled schemas, by template row and place.
 #[derive(Default)]
@@ -32,13 +33,14 @@ impl Schemas {
     /// `{pointer, message}` of everything in `value` that breaks the schema.
     pub(crate) fn violations(&self, key: (i64, Place), schema: &Value, value: &Value) -> Vec<Value> {
         let found = self.compiled.read().get(&key).cloned();
-        let compiled =
-            found.unwrap_or_else(|| self.compiled.write().entry(key).or_insert_with(|| compile(schema).into()).clone());
+        let compiled = found.unwrap_or_else(|| {
+            self.compiled.write().entry(key).or_insert_with(|| Schema::compile(schema).into()).clone()
+        });
         match &*compiled {
-            Ok(validator) => validator
-                .iter_errors(value)
-                .map(|e| json!({"pointer": e.instance_path().to_string(), "message": e.to_string()}))
-                .collect(),
+            Ok(schema) => {
+                let found = schema.violations(value).into_iter();
+                found.map(|v| json!({"pointer": v.pointer, "message": v.message})).collect()
+            }
             Err(why) => vec![json!({"pointer": "", "message": format!("the schema itself is not valid: {why}")})],
         }
     }
@@ -56,7 +58,7 @@ impl Schemas {
             );
         }
         let fault = |(what, schema): (String, Option<&Value>)| {
-            compile(schema?).err().map(|why| format!("the {what} is not a valid JSON Schema: {why}"))
+            Schema::compile(schema?).err().map(|why| format!("the {what} is not a valid JSON Schema: {why}"))
         };
         all.into_iter().filter_map(fault).collect()
     }
@@ -111,10 +113,6 @@ impl Schemas {
         }
         report
     }
-}
-
-fn compile(schema: &Value) -> Compiled {
-    jsonschema::options().with_draft(jsonschema::Draft::Draft202012).build(schema).map_err(|e| e.to_string())
 }
 
 /// One line a violation.

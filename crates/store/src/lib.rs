@@ -5,10 +5,9 @@
 //! asks the pure machine what changes, and writes that; no rule lives here. One operation that fails is set aside
 //! and never stops the others.
 //!
-//! [`conformance::exercise`] runs every behaviour a driver must have.
+//! The crate `tasker-engine-store-suite` runs every behaviour a driver must have.
 
 mod commit;
-pub mod conformance;
 mod message;
 mod ops;
 pub mod postgres;

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tasker_wire::{Error, Kind};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A network that answers nothing for this long is treated as gone.
@@ -26,7 +26,7 @@ pub(super) type Drive = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_pos
 /// How connections are made.
 pub(super) struct Settings {
     config: Config,
-    tls: Option<MakeRustlsConnect>,
+    tls: MakeRustlsConnect,
     /// Schema of the tables.
     pub(super) schema: String,
     /// Connections go through a pooler that lends a server connection for one transaction only.
@@ -96,10 +96,10 @@ impl Settings {
             config.connect_timeout(Duration::from_secs(5));
         }
         config.keepalives_idle(SILENCE).tcp_user_timeout(SILENCE);
-        let tls = match config.get_ssl_mode() {
-            SslMode::Disable => None,
-            _ => Some(MakeRustlsConnect::new(tls(verify, root.as_deref())?)),
-        };
+        // Without encryption it is not used; a second type of connection would have all of the client compiled twice.
+        let encrypted = config.get_ssl_mode() != SslMode::Disable;
+        let root = root.as_deref().filter(|_| encrypted);
+        let tls = MakeRustlsConnect::new(tls(verify && encrypted, root)?);
         let names_transport = transport.is_some();
         let transport = transport.unwrap_or(Transport::Ready);
         Ok(Settings { config, tls, schema, pooled, transport, names_transport, shown })
@@ -112,17 +112,8 @@ impl Settings {
 
     /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<(Client, Drive), tokio_postgres::Error> {
-        fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Drive
-        where
-            S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-            T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        {
-            Box::pin(futures_util::stream::poll_fn(move |cx| connection.poll_message(cx)))
-        }
-        match &self.tls {
-            None => self.config.connect(NoTls).await.map(|(client, c)| (client, drive(c))),
-            Some(tls) => self.config.connect(tls.clone()).await.map(|(client, c)| (client, drive(c))),
-        }
+        let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
+        Ok((client, Box::pin(futures_util::stream::poll_fn(move |cx| connection.poll_message(cx)))))
     }
 }
 

@@ -21,8 +21,6 @@ place = File.expand_path("../../lib/tasker_core/#{minor}/tasker_core_native.#{Rb
 FileUtils.mkdir_p(File.dirname(place))
 # Renamed into place: a process that has the old one mapped keeps it.
 FileUtils.cp(File.join(target, "release", made), "#{place}.new")
-# Debug information is two thirds of the file. Where there is no `strip`, it stays.
-system("strip", "--strip-debug", "#{place}.new", err: File::NULL)
 File.rename("#{place}.new", place)
 # What `gem install` runs after this file; in a checkout nobody does.
 in_checkout = File.exist?(File.join(here, "../../../../Cargo.toml"))

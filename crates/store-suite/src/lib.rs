@@ -17,7 +17,7 @@ use tasker_core::state::{AttemptEnd, DeadLetterReason, StepState, TaskState};
 use tasker_wire::{DeadLetterFilter, Error, EventFilter, Failure, Kind, Report, StepError, TaskFilter};
 use uuid::Uuid;
 
-use crate::{
+use tasker_store::{
     AttemptRecord, Batch, ClaimRequest, Claimed, Committed, CutShort, Done, EventRecord, Idempotency, LetterOrder,
     NewTask, NewWorker, Op, Order, PreparedEvent, Pruned, StepRecord, Store, TaskRecord, TemplateSource, compile,
 };

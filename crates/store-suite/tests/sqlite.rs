@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use tasker_store::conformance::{self, SCENARIOS};
 use tasker_store::sqlite::Sqlite;
+use tasker_store_suite::SCENARIOS;
 
 fn on_a_file(name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("tasker.db").display());
-    conformance::run(name, Arc::new(Sqlite::open(&url).unwrap()));
+    tasker_store_suite::run(name, Arc::new(Sqlite::open(&url).unwrap()));
 }
 
 macro_rules! scenarios {
@@ -27,7 +27,7 @@ macro_rules! scenarios {
 
 #[test]
 fn all_of_it_in_memory() {
-    conformance::exercise(&|| Arc::new(Sqlite::open("sqlite::memory:").unwrap()));
+    tasker_store_suite::exercise(&|| Arc::new(Sqlite::open("sqlite::memory:").unwrap()));
 }
 
 scenarios![

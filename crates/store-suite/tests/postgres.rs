@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use tasker_store::conformance::{self, SCENARIOS};
 use tasker_store::postgres::Postgres;
+use tasker_store_suite::SCENARIOS;
 
 /// `way`: names the schema, with the scenario.
 fn run(name: &str, variable: &str, way: &str, parameters: &str) {
@@ -16,7 +16,7 @@ fn run(name: &str, variable: &str, way: &str, parameters: &str) {
         panic!("no {variable}: run the tests by `scripts/with-postgres cargo test …` or `make test`")
     });
     let schema = format!("{way}{:x}_{}", std::process::id(), &name[..name.len().min(40)]);
-    conformance::run(name, Arc::new(Postgres::open(&format!("{server}?schema={schema}&{parameters}")).unwrap()));
+    tasker_store_suite::run(name, Arc::new(Postgres::open(&format!("{server}?schema={schema}&{parameters}")).unwrap()));
 }
 
 /// What needs an order that PGMQ's queues do not have: they are first in, first out.
