@@ -20,8 +20,8 @@ module TaskerCore
         # @param handlers [Array<String>] files or folders; `RUBY_HANDLER_PATH` is added
         # @param templates [Array<String>] files, folders or YAML texts; found by the discovery rules when absent
         # @param namespaces [Array<String>] queues to take from; the namespaces of the templates when absent
-        # @param lease_ms [Integer] milliseconds the worker may be silent before others take it for gone; the core sees to
-        #   its heartbeats
+        # @param lease_ms [Integer] milliseconds the worker may be silent before others take it for gone; the core sees
+        #   to its heartbeats
         # @param drain_timeout_ms [Integer, nil] milliseconds a stop waits for running handlers; `TASKER_DRAIN_TIMEOUT`
         #   (seconds) when absent, else 20 s
         # @param environment [String] chooses the templates' overrides; `TASKER_ENV` when absent
