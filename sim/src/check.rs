@@ -185,9 +185,12 @@ fn each_step(rows: &Rows, record: &StepRecord) -> Result<(), String> {
     if step.crashes > rows.max_crashes {
         return Err(format!("crashes ≤ max_crashes: {name} has {} of {}", step.crashes, rows.max_crashes));
     }
-    let wakes = matches!(step.state, StepState::InProgress | StepState::WaitingForRetry);
+    let wakes = step.state == StepState::WaitingForRetry;
     if wakes != step.wake_at.is_some() {
-        return Err(format!("what runs or waits has a time to wake: {name} is {state}, wakes at {:?}", step.wake_at));
+        return Err(format!(
+            "what waits, and nothing else, has a time to wake: {name} is {state}, wakes at {:?}",
+            step.wake_at
+        ));
     }
     let is_active = matches!(step.state, StepState::Enqueued | StepState::InProgress | StepState::WaitingForRetry);
     if is_active && rows.task.state.is_final() {

@@ -8,8 +8,8 @@ use std::fmt::Debug;
 
 use tasker_core::state::TaskState;
 use tasker_store::{
-    Batch, ClaimRequest, Claimed, Committed, Done, Idempotency, LetterOrder, NewTask, NewWorker, Op, Order, Store,
-    TaskRecord, events_queue,
+    Batch, ClaimRequest, Claimed, Committed, Done, Holding, Idempotency, LetterOrder, NewTask, NewWorker, Op, Order,
+    Store, TaskRecord, events_queue,
 };
 use tasker_wire::{DeadLetterFilter, EventFilter, Report, TaskFilter};
 use uuid::Uuid;
@@ -136,7 +136,7 @@ impl Pair<'_> {
                 lease_ms: 2_000,
             })));
         }
-        self.both(&ops, &[], None, 3)
+        self.both(&ops, &[], None, 3, Holding::default())
     }
 
     fn step(&mut self, dice: &mut Dice, batch: u64) -> Result<(), String> {
@@ -145,8 +145,14 @@ impl Pair<'_> {
         for _ in 0..dice.below(6) {
             ops.extend(self.op(dice)?);
         }
+        if self.way == Way::OneByOne {
+            // What is due comes last in a commit.
+            ops.sort_by_key(|op| matches!(op, Op::Due { .. }));
+        }
         // Each row that is looked at draws, needed or not.
-        let looks = ops.iter().any(|op| matches!(op, Op::Due { .. } | Op::WorkerGone { .. }));
+        let looks = ops
+            .iter()
+            .any(|op| matches!(op, Op::Due { .. } | Op::WorkerGone { .. } | Op::Heartbeat { held: Some(_), .. }));
         let seed = dice.often(50).then(|| dice.any()).filter(|_| self.way == Way::Alike && !looks);
         let mut claims = Vec::new();
         for (claim, _) in &self.seats {
@@ -163,10 +169,14 @@ impl Pair<'_> {
         }
         if self.way == Way::OneByOne {
             // A claim beside an operation may take what it makes ready before what waits: not the same order.
-            self.both(&ops, &[], None, 3)?;
+            self.both(&ops, &[], None, 3, Holding::default())?;
             ops.clear();
         }
-        self.both(&ops, &claims, seed, 3)?;
+        // A busy worker passes fresh suspects by, and a store that reads its queues ahead of the operations sees fewer places
+        // behind them.
+        let busy = if self.way == Way::OneByOne { dice.below(2) as usize } else { 0 };
+        let holding = Holding { steps: busy, suspect: dice.often(5) };
+        self.both(&ops, &claims, seed, 3, holding)?;
         if batch.is_multiple_of(16) { self.everything() } else { Ok(()) }
     }
 
@@ -219,16 +229,35 @@ impl Pair<'_> {
                 Some(Op::Finish { task: c.task, no: c.no, fence: c.fence, worker, report, events: Vec::new() })
             }
             10 | 11 => {
-                let held = self.given.iter().rev().take(4).map(|(_, c)| (c.task, c.no, c.fence)).collect();
-                Some(Op::Renew { held, until: self.now + 2_000 })
+                let worker = dice.one(&self.seats).0.worker;
+                let own = self.given.iter().rev().filter(|(by, _)| *by == worker);
+                let held = own.take(4).filter(|_| dice.often(80)).map(|(_, c)| (c.task, c.no, c.fence)).collect();
+                Some(Op::Heartbeat { worker, held: Some(held) })
             }
-            // Which of many are taken first, and whether one that was renewed in the same batch is looked at, is open.
+            // Which of many are taken first is open.
             12 | 13 => Some(Op::Due { limit: 1_000 }),
             14 => {
-                let name = dice.one(&self.seats).1.clone();
-                Some(Op::WorkerGone { name, stopped: dice.often(50) })
+                let worker = dice.one(&self.seats).0.worker;
+                let beat = dice.often(50).then(|| dice.between(1, 4));
+                Some(Op::WorkerGone { worker, beat, stopped: dice.often(50) })
             }
-            15 => Some(Op::Heartbeat { worker: dice.one(&self.seats).0.worker }),
+            15 => {
+                let (claim, name) = dice.one(&self.seats).clone();
+                Some(match dice.below(4) {
+                    0 | 1 => Op::Heartbeat { worker: claim.worker, held: None },
+                    2 => Op::Draining { worker: claim.worker },
+                    _ => Op::AddWorker(Box::new(NewWorker {
+                        name,
+                        language: "rust".into(),
+                        sdk_version: "0".into(),
+                        queues: claim.queues.to_vec(),
+                        handlers: vec!["h".into()],
+                        slots: 3,
+                        pid: 1,
+                        lease_ms: 2_000,
+                    })),
+                })
+            }
             16 => {
                 let Some(task) = any_task(dice) else { return Ok(None) };
                 let filter = DeadLetterFilter { task_uuid: Some(task.uuid.to_string()), ..DeadLetterFilter::default() };
@@ -282,8 +311,11 @@ impl Pair<'_> {
                 *task = self.tasks.right(*task);
                 *worker = self.workers.right(*worker);
             }
-            Op::Renew { held, .. } => held.iter_mut().for_each(|h| h.0 = self.tasks.right(h.0)),
-            Op::Heartbeat { worker } => *worker = self.workers.right(*worker),
+            Op::Heartbeat { worker, held } => {
+                *worker = self.workers.right(*worker);
+                held.iter_mut().flatten().for_each(|h| h.0 = self.tasks.right(h.0));
+            }
+            Op::Draining { worker } | Op::WorkerGone { worker, .. } => *worker = self.workers.right(*worker),
             Op::DeadLetter { id, .. } => *id = self.letters.right(*id),
             Op::ArchiveEvents { ids } | Op::ReplayEvents { ids } => {
                 ids.iter_mut().for_each(|id| *id = self.messages.right(*id))
@@ -299,19 +331,30 @@ impl Pair<'_> {
         claims: &[ClaimRequest],
         jitter_seed: Option<u64>,
         max_crashes: u32,
+        mut holding: Holding,
     ) -> Result<(), String> {
         self.compared.batches += 1;
         self.compared.ops += ops.len() as u64;
-        let batch = |ops, claims| Batch { ops, claims, now: self.now, jitter_seed, max_crashes, knows: &|_| false };
-        let left = self.left.commit(&batch(ops, claims)).map_err(|e| format!("left: {e}"))?;
+        let batch = |ops, claims, holding| Batch {
+            ops,
+            claims,
+            holding,
+            now: self.now,
+            jitter_seed,
+            max_crashes,
+            knows: &|_| false,
+        };
+        let left = self.left.commit(&batch(ops, claims, holding)).map_err(|e| format!("left: {e}"))?;
         let right_claims: Vec<ClaimRequest> =
             claims.iter().map(|c| ClaimRequest { worker: self.workers.right(c.worker), ..c.clone() }).collect();
         let right_ops: Vec<Op> = ops.iter().map(|op| self.translated(op)).collect();
         let right = if self.way == Way::OneByOne && claims.is_empty() {
             let mut all = Committed::default();
             for op in &right_ops {
-                let one =
-                    self.right.commit(&batch(std::slice::from_ref(op), &[])).map_err(|e| format!("right: {e}"))?;
+                let one = self
+                    .right
+                    .commit(&batch(std::slice::from_ref(op), &[], holding))
+                    .map_err(|e| format!("right: {e}"))?;
                 all.results.extend(one.results);
                 all.rested.extend(one.rested);
                 all.cut_short.extend(one.cut_short);
@@ -321,7 +364,8 @@ impl Pair<'_> {
             }
             all
         } else {
-            let mut all = self.right.commit(&batch(&right_ops, &right_claims)).map_err(|e| format!("right: {e}"))?;
+            let mut all =
+                self.right.commit(&batch(&right_ops, &right_claims, holding)).map_err(|e| format!("right: {e}"))?;
             // A store that reads its queues before the operations are done may leave ready steps for the next claim, if it
             // says so.
             if let ([claim], [taken]) = (right_claims.as_slice(), all.claimed.as_mut_slice())
@@ -329,8 +373,12 @@ impl Pair<'_> {
                 && all.left_ready
             {
                 let rest = ClaimRequest { slots: claim.slots - taken.len(), ..claim.clone() };
-                let more =
-                    self.right.commit(&batch(&[], std::slice::from_ref(&rest))).map_err(|e| format!("right: {e}"))?;
+                holding.steps += taken.len();
+                holding.suspect |= taken.iter().any(|c| c.suspect);
+                let more = self
+                    .right
+                    .commit(&batch(&[], std::slice::from_ref(&rest), holding))
+                    .map_err(|e| format!("right: {e}"))?;
                 taken.extend(more.claimed.into_iter().flatten());
                 all.next_wake = all.next_wake.into_iter().chain(more.next_wake).min();
                 self.compared.late += 1;
@@ -380,18 +428,9 @@ impl Pair<'_> {
                 (Ok(Done::Worker(l)), Ok(Done::Worker(r))) => {
                     self.workers.put(*l, *r)?;
                     if let Op::AddWorker(new) = op {
-                        let claim = ClaimRequest {
-                            worker: *l,
-                            queues: new.queues.clone().into(),
-                            slots: 1,
-                            lease_ms: new.lease_ms,
-                        };
+                        let claim = ClaimRequest { worker: *l, queues: new.queues.clone().into(), slots: 1 };
                         self.seats.push((claim, new.name.clone()));
                     }
-                }
-                (Ok(Done::Renewed { lost: l }), Ok(Done::Renewed { lost: r })) => {
-                    let l: Vec<_> = l.iter().map(|(t, no, f)| (self.tasks.right(*t), *no, *f)).collect();
-                    equal("lost leases", &l, r)?;
                 }
                 (Ok(Done::Events(l)), Ok(Done::Events(r))) => {
                     let shown = |e: &tasker_store::EventRecord| {
@@ -400,7 +439,7 @@ impl Pair<'_> {
                     equal("events read", l.iter().map(shown).collect::<Vec<_>>(), r.iter().map(shown).collect())?;
                 }
                 // How many rows were looked at; what became of them is compared as rows.
-                (Ok(Done::Due(_)), Ok(Done::Due(_))) if matches!(op, Op::Due { .. } | Op::WorkerGone { .. }) => {}
+                (Ok(Done::Due(_)), Ok(Done::Due(_))) if matches!(op, Op::Due { .. }) => {}
                 (Ok(l), Ok(r)) => equal("done", l, r)?,
                 (l, r) => return equal("answer", format!("{l:?}"), format!("{r:?}")),
             }

@@ -39,6 +39,15 @@ struct StepSeen {
     live: Option<u32>,
 }
 
+/// A claim that ended without its worker's word.
+#[derive(Debug, Clone, Copy)]
+pub struct Loss {
+    pub(crate) task: usize,
+    pub(crate) no: u16,
+    pub(crate) fence: u32,
+    pub(crate) worker: i64,
+}
+
 /// A task as far as the simulation knows it.
 pub struct TaskSeen {
     pub(crate) id: i64,
@@ -53,6 +62,8 @@ pub struct TaskSeen {
     claims: BTreeSet<(u16, u32)>,
     /// Claims whose report was accepted as a success.
     successes: BTreeSet<(u16, u32)>,
+    /// Claims that were taken from their workers.
+    losses: BTreeSet<(u16, u32)>,
     /// An operator changed its course, or it outlived a limit: its end cannot be foretold.
     pub(crate) operated: bool,
 }
@@ -63,7 +74,11 @@ pub struct Model {
     pub(crate) tasks: Vec<TaskSeen>,
     numbers: BTreeMap<i64, usize>,
     keys: BTreeMap<String, Uuid>,
-    workers: BTreeMap<String, i64>,
+    /// Workers that were told to stop, and those that were declared gone.
+    draining: BTreeSet<i64>,
+    gone: BTreeSet<i64>,
+    /// What workers lost since this was last taken.
+    pub(crate) losses: Vec<Loss>,
     pub(crate) max_crashes: u32,
     pub(crate) rejected: u64,
     pub(crate) checks: u64,
@@ -79,7 +94,9 @@ impl Model {
             tasks: Vec::new(),
             numbers: BTreeMap::new(),
             keys: BTreeMap::new(),
-            workers: BTreeMap::new(),
+            draining: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            losses: Vec::new(),
             max_crashes,
             rejected: 0,
             checks: 0,
@@ -140,6 +157,7 @@ impl Model {
         let mut touched: BTreeSet<usize> = BTreeSet::new();
         // Claims that ended in this commit, and tasks whose results may go.
         let mut ended: BTreeSet<(usize, u16, u32)> = BTreeSet::new();
+        let mut lost: Vec<Loss> = Vec::new();
         let mut reworked: BTreeSet<usize> = BTreeSet::new();
         let mut operated: BTreeSet<usize> = BTreeSet::new();
         let mut stored: BTreeMap<(usize, u16), &str> = BTreeMap::new();
@@ -192,20 +210,23 @@ impl Model {
                         stored.insert((number, *no), result);
                     }
                 }
-                (Op::Renew { held, .. }, Ok(Done::Renewed { lost })) => {
-                    for (task, no, fence) in held {
-                        let Some(number) = self.task_number(*task) else { continue };
-                        touched.insert(number);
-                        let is_live = self.is_live(number, *no, *fence) && !ended.contains(&(number, *no, *fence));
-                        let was_lost = lost.contains(&(*task, *no, *fence));
-                        if is_live == was_lost && !operated.contains(&number) {
-                            let what = format!(
-                                "exactly the current claim is renewed: step {no} fence {fence} live {is_live} lost {was_lost}"
-                            );
-                            return Err(self.broken(number, what));
+                (Op::Heartbeat { worker, held: Some(held) }, Ok(Done::Beat { alive: true })) => {
+                    // What it was given and never heard of goes back.
+                    for number in 0..self.tasks.len() {
+                        let id = self.tasks[number].id;
+                        for (no, step) in &self.tasks[number].steps {
+                            if step.worker == *worker
+                                && let Some(fence) = step.live
+                                && !held.contains(&(id, *no, fence))
+                                && !ended.contains(&(number, *no, fence))
+                            {
+                                ended.insert((number, *no, fence));
+                                touched.insert(number);
+                            }
                         }
                     }
                 }
+                (Op::Draining { worker }, Ok(_)) => drop(self.draining.insert(*worker)),
                 (Op::Act { task, order, .. }, Ok(Done::Acted)) => {
                     let Some(number) = self.by_uuid(*task) else { continue };
                     touched.insert(number);
@@ -220,18 +241,20 @@ impl Model {
                     let order = if *order == LetterOrder::Replay { Order::RetryFailed } else { Order::GiveUp };
                     self.act(number, &order, &mut reworked);
                 }
-                (Op::AddWorker(new), Ok(Done::Worker(worker))) => {
-                    self.workers.insert(new.name.clone(), *worker);
-                }
-                (Op::WorkerGone { name, .. }, Ok(Done::Due(_))) => {
-                    let Some(worker) = self.workers.get(name).copied() else { continue };
+                (Op::WorkerGone { worker, stopped, .. }, Ok(Done::Gone(Some(_)))) => {
+                    let was_gone = !self.gone.insert(*worker);
                     for number in 0..self.tasks.len() {
                         for (no, step) in &self.tasks[number].steps {
-                            if step.worker == worker
+                            if step.worker == *worker
                                 && let Some(fence) = step.live
+                                && !ended.contains(&(number, *no, fence))
                             {
                                 ended.insert((number, *no, fence));
                                 touched.insert(number);
+                                if *stopped || was_gone || self.draining.contains(worker) {
+                                    continue;
+                                }
+                                lost.push(Loss { task: number, no: *no, fence, worker: *worker });
                             }
                         }
                     }
@@ -244,9 +267,8 @@ impl Model {
                             touched.insert(number);
                             operated.insert(number);
                         }
-                        for (no, step) in task.steps.iter().filter(|(_, s)| is_due(s.wake_at)) {
+                        if task.steps.values().any(|s| is_due(s.wake_at)) {
                             touched.insert(number);
-                            ended.extend(step.live.map(|fence| (number, *no, fence)));
                         }
                     }
                 }
@@ -258,6 +280,10 @@ impl Model {
                 }
                 _ => {}
             }
+        }
+        for loss in lost.iter().filter(|l| !operated.contains(&l.task)) {
+            self.tasks[loss.task].losses.insert((loss.no, loss.fence));
+            self.losses.push(*loss);
         }
         for given in &entry.given {
             let Some(number) = self.task_number(given.task) else {
@@ -306,6 +332,7 @@ impl Model {
             steps: BTreeMap::new(),
             claims: BTreeSet::new(),
             successes: BTreeSet::new(),
+            losses: BTreeSet::new(),
             operated: false,
         });
         self.numbers.insert(id, self.tasks.len() - 1);
@@ -422,7 +449,8 @@ impl Model {
             self.store.attempts(seen.id).map_err(|e| self.broken(number, format!("the store answers: {e}")))?;
         self.history(number, &steps, &attempts)?;
         if !seen.operated {
-            foretold(&rows, (!well).then_some(seen.script), &attempts).map_err(|what| self.broken(number, what))?;
+            foretold(&rows, (!well).then_some(seen.script), &attempts, &seen.losses)
+                .map_err(|what| self.broken(number, what))?;
         }
         let filter = DeadLetterFilter { task_uuid: Some(seen.uuid.to_string()), ..DeadLetterFilter::default() };
         let letters = self.store.dead_letters(&filter).map_err(|e| self.broken(number, e.to_string()))?.len();
@@ -486,8 +514,17 @@ impl Model {
     }
 }
 
+fn found_its_end(state: StepState) -> bool {
+    matches!(state, StepState::Complete | StepState::Error)
+}
+
 /// Whether a resting task that no operator touched came to the end its scripts lead to.
-fn foretold(rows: &Rows, script: Option<u64>, attempts: &[AttemptRecord]) -> Result<(), String> {
+fn foretold(
+    rows: &Rows,
+    script: Option<u64>,
+    attempts: &[AttemptRecord],
+    losses: &BTreeSet<(u16, u32)>,
+) -> Result<(), String> {
     let end = if rows.steps.iter().all(|r| {
         let isolated = rows.span(r.step.no).is_some_and(|s| rows.strategy(s) == FailureStrategy::Isolate);
         r.step.state.is_done() || isolated && r.step.state == StepState::Error
@@ -534,9 +571,22 @@ fn foretold(rows: &Rows, script: Option<u64>, attempts: &[AttemptRecord]) -> Res
                 state.as_str()
             ));
         }
-        let died = attempts.iter().filter(|a| a.no == step.no && a.end == AttemptEnd::LeaseExpired).count() as u32;
-        if died != step.crashes {
-            return Err(format!("worker deaths are counted: {} of {died}", step.crashes));
+        let ended = |end: AttemptEnd| attempts.iter().filter(|a| a.no == step.no && a.end == end).count() as u32;
+        let lost = losses.iter().filter(|(no, _)| *no == step.no).count() as u32;
+        if step.crashes > lost || ended(AttemptEnd::LeaseExpired) != lost {
+            return Err(format!(
+                "a step's crashes are no more than the times its worker died or fell silent: {} of {lost}, {} in its history",
+                step.crashes,
+                ended(AttemptEnd::LeaseExpired)
+            ));
+        }
+        // Every other run is one that the script, or a hand-back, allows.
+        let runs = attempts.iter().filter(|a| a.no == step.no && a.end != AttemptEnd::Rejected).count() as u32;
+        let allowed = used + lost + ended(AttemptEnd::Checkpointed) + ended(AttemptEnd::Released);
+        if found_its_end(step.state) && !is_poisoned && runs != allowed {
+            return Err(format!(
+                "a handler runs as often as its script and its workers' deaths make it: {runs} times, not {allowed}"
+            ));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tasker_store::sync::Mutex;
 use tasker_store::{
     AttemptRecord, AuditRecord, Batch, ClaimRequest, Committed, DeadLetterRecord, Done, EventRecord, Op, StepRecord,
-    Store, TaskRecord, TemplateRecord, WorkerRecord,
+    Store, TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, Report, TaskFilter};
 use uuid::Uuid;
@@ -23,6 +23,8 @@ pub enum Fate {
     DiesBefore,
     /// The process dies after it, before it hears of it.
     DiesAfter,
+    /// The store takes it, and the process hears that it did not.
+    LosesAnswer,
     /// The process has died.
     Dead,
 }
@@ -38,8 +40,10 @@ pub enum Sabotage {
     StaleFence,
     /// A step is given to a second worker while the first holds it.
     GivenTwice,
-    /// A claim's lease never ends.
-    EndlessLease,
+    /// Nobody is ever declared gone.
+    DeafToDeath,
+    /// Beats are not read, and verdicts hold whatever the beat is.
+    BlindVerdict,
     /// Idempotency keys are forgotten.
     ForgottenKey,
     /// A step's result is stored, its child's place in the queue is not.
@@ -70,13 +74,17 @@ struct Seat {
     fate: Fate,
     /// Commits of its own.
     commits: u64,
-    /// What its database would say of its clock.
+    /// By how much the store's time is ahead of its monotonic clock.
     clock_offset: i64,
+    /// Times its connection came about anew.
+    connections: u64,
 }
 
 /// What all views share.
 pub struct Book {
     entries: Vec<Entry>,
+    /// Workers whose heartbeats were stored.
+    beats: Vec<i64>,
     seats: Vec<Seat>,
     commits: u64,
     /// Commits that were tried.
@@ -84,6 +92,8 @@ pub struct Book {
     /// Commits by their number, and what the process meets that tries them.
     kills: Vec<(u64, Fate)>,
     unavailable: bool,
+    /// Workers whose connections were seen to end.
+    cut_off: Vec<i64>,
     /// Reads fail, one by one, so many in a hundred.
     flaky: Option<(Dice, u64)>,
     jitter: Dice,
@@ -99,11 +109,13 @@ impl Book {
         let back_door = sabotage.filter(|s| *s == Sabotage::LostChild);
         Book {
             entries: Vec::new(),
+            beats: Vec::new(),
             seats: Vec::new(),
             commits: 0,
             tried: 0,
             kills: Vec::new(),
             unavailable: false,
+            cut_off: Vec::new(),
             flaky: None,
             jitter: Dice::new(seed, 2),
             sabotage,
@@ -116,6 +128,10 @@ impl Book {
         std::mem::take(&mut self.entries)
     }
 
+    pub(crate) fn take_beats(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.beats)
+    }
+
     pub(crate) fn set_fate(&mut self, process: usize, fate: Fate) {
         self.seats[process].fate = fate;
     }
@@ -124,7 +140,8 @@ impl Book {
         self.kills = kills;
     }
 
-    pub(crate) fn set_clock_offset(&mut self, process: usize, offset: i64) {
+    /// By how much the time of the store is ahead of a process's monotonic clock from now on, milliseconds.
+    pub fn set_clock_offset(&mut self, process: usize, offset: i64) {
         self.seats[process].clock_offset = offset;
     }
 
@@ -132,8 +149,27 @@ impl Book {
         self.seats[process].fate
     }
 
-    pub(crate) fn set_unavailable(&mut self, unavailable: bool) {
+    /// Whether the store refuses everything from now on.
+    pub fn set_unavailable(&mut self, unavailable: bool) {
         self.unavailable = unavailable;
+        // Everybody's connections end with it, which tells nothing.
+        self.cut_off.clear();
+    }
+
+    pub(crate) fn set_cut_off(&mut self, worker: i64, is_cut: bool) {
+        self.cut_off.retain(|w| *w != worker);
+        if is_cut {
+            self.cut_off.push(worker);
+        }
+    }
+
+    pub(crate) fn is_cut_off(&self, worker: i64) -> bool {
+        self.cut_off.contains(&worker)
+    }
+
+    /// The process looks after its connection, and lets its workers beat.
+    pub(crate) fn connects(&mut self, process: usize) {
+        self.seats[process].connections += 1;
     }
 
     pub(crate) fn set_flaky(&mut self, flaky: Option<(Dice, u64)>) {
@@ -171,7 +207,7 @@ impl View {
     /// Commits with one operation done wrong, if this is the time for it.
     fn sabotaged(&self, sabotage: Sabotage, batch: &Batch) -> Result<Committed, Error> {
         let mut ops: Vec<Op> = batch.ops.to_vec();
-        let mut claims: Vec<ClaimRequest> = batch.claims.to_vec();
+        let claims: Vec<ClaimRequest> = batch.claims.to_vec();
         let mut swallowed = Vec::new();
         let often = {
             let mut book = self.book.lock();
@@ -199,7 +235,17 @@ impl View {
                     }
                 }
             }
-            Sabotage::EndlessLease if often => claims.iter_mut().for_each(|c| c.lease_ms = i64::MAX >> 8),
+            Sabotage::DeafToDeath => {
+                let lost = ops.iter().position(|op| matches!(op, Op::WorkerGone { stopped: false, .. }));
+                swallowed.extend(lost.map(|at| (at, Done::Gone(None))));
+            }
+            Sabotage::BlindVerdict => {
+                for op in &mut ops {
+                    if let Op::WorkerGone { beat, .. } = op {
+                        *beat = None;
+                    }
+                }
+            }
             Sabotage::ForgottenKey => {
                 for op in &mut ops {
                     if let Op::Create(new) = op
@@ -277,8 +323,16 @@ impl Store for View {
                 fence: c.fence,
             }));
         }
-        let idle = committed.results.iter().all(|r| matches!(r, Ok(Done::Due(0)))) && given.is_empty();
+        let is_idle =
+            |r: &Result<Done, Error>| matches!(r, Ok(Done::Due(0) | Done::Beat { alive: true } | Done::Gone(None)));
+        let hands_back = batch.ops.iter().any(|op| matches!(op, Op::Heartbeat { held: Some(_), .. }));
+        let idle = committed.results.iter().all(is_idle) && given.is_empty() && !hands_back;
         let mut book = self.book.lock();
+        for (op, result) in batch.ops.iter().zip(&committed.results) {
+            if let (Op::Heartbeat { worker, .. }, Ok(Done::Beat { alive: true })) = (op, result) {
+                book.beats.push(*worker);
+            }
+        }
         if !idle {
             book.commits += 1;
             book.seats[self.process].commits += 1;
@@ -287,6 +341,10 @@ impl Store for View {
         }
         if fate == Fate::DiesAfter {
             book.seats[self.process].fate = Fate::Dead;
+            return Err(unavailable());
+        }
+        if fate == Fate::LosesAnswer {
+            book.seats[self.process].fate = Fate::Fine;
             return Err(unavailable());
         }
         Ok(committed)
@@ -300,6 +358,23 @@ impl Store for View {
 
     fn clock_offset(&self) -> i64 {
         self.book.lock().seats[self.process].clock_offset
+    }
+
+    fn watched(&self) -> Result<Vec<WatchedRecord>, Error> {
+        self.reach()?;
+        let mut rows = self.inner.watched()?;
+        if self.book.lock().sabotage == Some(Sabotage::BlindVerdict) {
+            rows.iter_mut().for_each(|row| row.beat = 0);
+        }
+        Ok(rows)
+    }
+
+    fn cut_off(&self) -> Vec<i64> {
+        self.book.lock().cut_off.clone()
+    }
+
+    fn connections(&self) -> u64 {
+        self.book.lock().seats[self.process].connections
     }
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {
@@ -419,8 +494,11 @@ mod tests {
         let book = Arc::new(Mutex::new(Book::new(1, None, Path::new(""))));
         let now = ground.store().high_water().expect("it is read") + 1_000;
         let stepper = || {
-            let (view, _) = View::new(ground.store().clone(), &book);
-            Stepper::new(Arc::new(view), now, 3).expect("an engine opens")
+            let (view, number) = View::new(ground.store().clone(), &book);
+            book.lock().set_clock_offset(number, now);
+            let stepper = Stepper::new(Arc::new(view), 0, 3).expect("an engine opens");
+            stepper.serve();
+            stepper
         };
         let (mut other, mut reader) = (stepper(), stepper());
         let mut request = TaskRequest::new(NAMESPACE, "chain", json_text("{}".into()));

@@ -12,7 +12,7 @@ use tasker_runtime::stepper::Stepper;
 use tasker_runtime::{Given, Session};
 use tasker_store::sqlite::Sqlite;
 use tasker_store::sync::Mutex;
-use tasker_store::{Batch, Done, LetterOrder, NewWorker, Op, Order, Store, time};
+use tasker_store::{Batch, Done, Holding, LetterOrder, NewWorker, Op, Order, RETURN_MS, Store, time};
 use tasker_wire::{DeadLetterFilter, Error, Kind, Report, TaskRequest, json_text};
 use uuid::Uuid;
 
@@ -25,26 +25,32 @@ use crate::templates::{self, NAMESPACE, SIDE_QUEUE};
 /// Milliseconds in which a process notices another's commit.
 const PEEK_MS: i64 = 20;
 /// Milliseconds of trouble before everything is left to run dry.
-const TROUBLE_MS: i64 = 6_000;
+const TROUBLE_MS: i64 = 12_000;
 /// Simulated time in which everything must have come to rest, milliseconds.
 const REST_MS_MAX: i64 = 4 * 3_600_000;
+/// Worker deaths after which a step is given up: an engine's default.
+const MAX_CRASHES: u32 = 3;
+/// How often a process looks for dead ones, at least, milliseconds.
+const WATCH_MS: i64 = 250;
+/// How soon after it thaws a process is heard of again, milliseconds.
+const THAW_MS: i64 = 30;
 /// Events after which a seed is called endless.
-const EVENTS_MAX: u64 = 50_000;
+const EVENTS_MAX: u64 = 100_000;
 
 /// Kinds of faults, each of which can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A process dies, before a commit, after one, or in between.
     Crash,
-    /// A process stands still for longer than its leases; renewals come late.
+    /// A process stands still, for longer than its leases too.
     Freeze,
     /// Reports are delayed, doubled, out of order, or come through another process.
     Channel,
-    /// The store refuses commits and reads for a while.
+    /// The store refuses commits and reads for a while, or takes a commit and does not say so.
     Outage,
-    /// Clocks differ, and jump forward.
+    /// Clocks are wrong from the start, drift, and are set forward and back.
     Clock,
-    /// A worker stops, or its connection is cut.
+    /// A worker stops, or its connection breaks and comes back.
     Parting,
     /// Workers hand steps back.
     Release,
@@ -158,6 +164,7 @@ impl Ground {
         let batch = Batch {
             ops: &ops,
             claims: &[],
+            holding: Holding::default(),
             now: 1_700_000_000_000,
             jitter_seed: None,
             max_crashes: 1,
@@ -200,14 +207,12 @@ struct Worker {
     name: String,
     session: Arc<Session>,
     jobs: Vec<Job>,
-    renewing: bool,
 }
 
 /// Who waits for an answer.
 enum Ask {
     Join(Box<NewWorker>),
     Create(usize),
-    Renew(String),
     Anything,
 }
 
@@ -216,6 +221,12 @@ struct Process {
     alive: bool,
     /// Simulated time up to which its clock has been moved.
     moved_to: i64,
+    /// By how much its wall clock is wrong, or what it was told of the store's; and how fast that grows.
+    skew_ms: i64,
+    drift_ppm: i64,
+    /// Since when its connection has been broken.
+    cut_from: Option<i64>,
+    frozen_from: i64,
     frozen_until: i64,
     turn_at: Option<i64>,
     workers: Vec<Worker>,
@@ -235,12 +246,35 @@ struct Wish {
 #[derive(Debug)]
 enum Event {
     Turn(usize),
-    Start { workers: bool },
+    Start {
+        workers: bool,
+    },
     Wish(usize),
-    Work { process: usize, worker: String, job: u64 },
-    Renew { process: usize, worker: String },
-    Deliver { process: usize, op: Box<Op> },
-    Ask { op: Box<Op> },
+    Work {
+        process: usize,
+        worker: String,
+        job: u64,
+    },
+    Watch(usize),
+    /// A process that died is missed: by its lock file, or by its connection.
+    Missed {
+        names: Vec<String>,
+        rows: Vec<i64>,
+        by_file: bool,
+    },
+    /// A broken connection is looked after, and is back at the time given.
+    Mend {
+        process: usize,
+        row: i64,
+        back_at: i64,
+    },
+    Deliver {
+        process: usize,
+        op: Box<Op>,
+    },
+    Ask {
+        op: Box<Op>,
+    },
     Trouble(Fault),
     Recover,
     Operate,
@@ -257,14 +291,22 @@ struct World<'a> {
     agenda: BTreeMap<(i64, u64, u64), Event>,
     ids: u64,
     processes: Vec<Process>,
+    /// Process and lease of each worker row.
+    rows: BTreeMap<i64, (usize, i64)>,
+    /// When the beat of each worker row was moved on.
+    beats: BTreeMap<i64, i64>,
     wishes: Vec<Wish>,
     /// Trouble is over.
     calm: bool,
     /// Every handler succeeds.
     healed: bool,
     under_way: i64,
-    /// Clocks differ and nobody tells by how much.
+    /// The store has no clock: each process goes by its machine's.
     lone_clocks: bool,
+    /// By how much the store's clock has been set.
+    shift_ms: i64,
+    /// Workers whose lock files are free.
+    dead: Vec<String>,
     order: Dice,
     work: Dice,
     faults: BTreeMap<&'static str, Dice>,
@@ -284,6 +326,7 @@ pub fn run(ground: &Ground, setup: &Setup) -> Outcome {
         }
     };
     let held = world.live();
+    world.leave();
     let mut out = world.out;
     out.violation = held.err();
     out.commits = world.book.lock().commits();
@@ -301,7 +344,7 @@ impl<'a> World<'a> {
         let mut book = Book::new(seed, setup.sabotage, &ground.file);
         book.set_kills(setup.kills.clone());
         let book = Arc::new(Mutex::new(book));
-        let max_crashes = if dice.often(30) { 3 } else { 1_000 };
+        let max_crashes = MAX_CRASHES;
         let active: Vec<Fault> = Fault::ALL.into_iter().filter(|_| dice.often(65)).collect();
         let active = active.into_iter().filter(|f| !setup.without.contains(f)).collect();
         let mut world = World {
@@ -315,12 +358,15 @@ impl<'a> World<'a> {
             agenda: BTreeMap::new(),
             ids: 0,
             processes: Vec::new(),
+            rows: BTreeMap::new(),
+            beats: BTreeMap::new(),
             wishes: Vec::new(),
             calm: false,
             healed: setup.only.is_some(),
             under_way: 0,
-            // Leases end early by such clocks, so only where worker deaths do not add up to a verdict.
-            lone_clocks: max_crashes > 3 && dice.often(40),
+            shift_ms: 0,
+            dead: Vec::new(),
+            lone_clocks: dice.often(40),
             order: Dice::new(seed, 11),
             work: Dice::new(seed, 12),
             faults: Fault::ALL.iter().enumerate().map(|(i, f)| (f.name(), Dice::new(seed, 20 + i as u64))).collect(),
@@ -438,6 +484,24 @@ impl<'a> World<'a> {
         self.heal()
     }
 
+    /// The next run finds nobody to watch.
+    fn leave(&mut self) {
+        let ops: Vec<Op> =
+            self.rows.keys().map(|worker| Op::WorkerGone { worker: *worker, beat: None, stopped: true }).collect();
+        let batch = Batch {
+            ops: &ops,
+            claims: &[],
+            holding: Holding::default(),
+            now: self.base + self.now,
+            jitter_seed: None,
+            max_crashes: MAX_CRASHES,
+            knows: &|_| false,
+        };
+        if let Err(error) = self.ground.store.commit(&batch) {
+            self.note(None, || format!("the workers cannot be taken leave of: {error}"));
+        }
+    }
+
     /// The store can be reached. A look that failed is repeated by the next one.
     fn reach(&mut self) {
         self.book.lock().set_unavailable(false);
@@ -451,7 +515,8 @@ impl<'a> World<'a> {
         self.calm = true;
         self.reach();
         for process in 0..self.processes.len() {
-            self.processes[process].frozen_until = 0;
+            let p = &mut self.processes[process];
+            p.frozen_until = p.frozen_until.min(self.now);
             if self.processes[process].alive {
                 self.book.lock().set_fate(process, Fate::Fine);
             }
@@ -494,6 +559,12 @@ impl<'a> World<'a> {
                     Some(task) => self.resume(task),
                     None => return Ok(()),
                 }
+            }
+            // Somebody always looks at something, so that there always is a next event.
+            if self.out.events.is_multiple_of(200)
+                && let Some(task) = (0..self.model.tasks.len()).find(|t| self.is_held(*t))
+            {
+                self.resume(task);
             }
             if let Some(((at, ..), event)) = self.agenda.pop_first() {
                 self.now = self.now.max(at);
@@ -563,8 +634,20 @@ impl<'a> World<'a> {
                 self.end_of_work(process, &worker, job);
                 Ok(())
             }
-            Event::Renew { process, worker } => {
-                self.renew(process, &worker);
+            Event::Watch(process) => {
+                self.watch(process);
+                Ok(())
+            }
+            Event::Missed { names, rows, by_file } => {
+                if by_file {
+                    self.dead.extend(names);
+                } else {
+                    rows.iter().for_each(|row| self.book.lock().set_cut_off(*row, true));
+                }
+                Ok(())
+            }
+            Event::Mend { process, row, back_at } => {
+                self.mend(process, row, back_at);
                 Ok(())
             }
             Event::Deliver { process, op } => {
@@ -592,15 +675,18 @@ impl<'a> World<'a> {
     /// A new process, with workers or without.
     fn start(&mut self, with_workers: bool) -> Held {
         let (view, number) = View::new(self.ground.store.clone(), &self.book);
-        let (mut skew, mut error) = (0, 0);
+        let lone = self.lone_clocks;
+        let (mut skew_ms, mut drift_ppm) = (0, 0);
         if let Some(dice) = self.dice(Fault::Clock)
-            && dice.often(50)
+            && dice.often(60)
         {
-            (skew, error) = (dice.between(-3_000, 3_000), dice.between(-19, 19));
+            // A store's clock is known to within a round trip.
+            let range = if lone { *dice.one(&[3_000, 90_000, 900_000]) } else { 19 };
+            skew_ms = dice.between(-range, range);
+            drift_ppm = if lone { dice.between(-20_000, 20_000) } else { 0 };
         }
-        let told = if self.lone_clocks { 0 } else { error - skew };
-        self.book.lock().set_clock_offset(number, told);
-        let stepper = match Stepper::new(Arc::new(view), self.base + self.now + skew, self.model.max_crashes) {
+        self.book.lock().set_clock_offset(number, self.base + skew_ms + if lone { 0 } else { self.shift_ms });
+        let stepper = match Stepper::new(Arc::new(view), self.now, self.model.max_crashes) {
             Ok(stepper) => stepper,
             Err(error) => return self.broken(format!("an engine opens: {error}")),
         };
@@ -626,7 +712,9 @@ impl<'a> World<'a> {
             });
         }
         self.note(None, || {
-            format!("process {number} starts with {count} workers, clock {skew:+} ms, lease {lease_ms}")
+            format!(
+                "process {number} starts with {count} workers, clock {skew_ms:+} ms {drift_ppm:+} ppm, lease {lease_ms}"
+            )
         });
         let asks = asks
             .into_iter()
@@ -636,6 +724,10 @@ impl<'a> World<'a> {
             stepper,
             alive: true,
             moved_to: self.now,
+            skew_ms,
+            drift_ppm,
+            cut_from: None,
+            frozen_from: 0,
             frozen_until: 0,
             turn_at: None,
             workers: Vec::new(),
@@ -643,6 +735,7 @@ impl<'a> World<'a> {
             reports: 0,
         });
         self.turn_soon(number, 0);
+        self.at(self.now, Event::Watch(number));
         Ok(())
     }
 
@@ -653,8 +746,47 @@ impl<'a> World<'a> {
     /// Moves a process's clock to now.
     fn wind(&mut self, process: usize) {
         let p = &mut self.processes[process];
-        p.stepper.advance(self.now - p.moved_to);
+        let passed_ms = self.now - p.moved_to;
+        p.stepper.advance(passed_ms);
         p.moved_to = self.now;
+        let drifted_ms = self.now * p.drift_ppm / 1_000_000;
+        let set_ms = if self.lone_clocks { 0 } else { self.shift_ms };
+        self.book.lock().set_clock_offset(process, self.base + p.skew_ms + drifted_ms + set_ms);
+    }
+
+    /// The house of a process looks who is alive.
+    fn watch(&mut self, process: usize) {
+        if !self.processes[process].alive {
+            return;
+        }
+        let thaw = self.processes[process].frozen_until;
+        if thaw > self.now {
+            return self.at(thaw, Event::Watch(process));
+        }
+        self.wind(process);
+        let p = &mut self.processes[process];
+        p.stepper.watch(&self.dead);
+        let every = p.stepper.watch_every_ms().min(WATCH_MS);
+        self.at(self.now + every, Event::Watch(process));
+        self.turn_soon(process, 0);
+    }
+
+    /// While its connection is broken a process tries each second to make another, and beats.
+    fn mend(&mut self, process: usize, row: i64, back_at: i64) {
+        if !self.processes[process].alive {
+            return;
+        }
+        let thaw = self.processes[process].frozen_until;
+        if thaw > self.now {
+            return self.at(thaw, Event::Mend { process, row, back_at });
+        }
+        self.book.lock().connects(process);
+        self.turn_soon(process, 0);
+        if self.now >= back_at || self.calm {
+            self.processes[process].cut_from = None;
+            return self.book.lock().set_cut_off(row, false);
+        }
+        self.at((self.now + 1_000).min(back_at), Event::Mend { process, row, back_at });
     }
 
     fn turn_soon(&mut self, process: usize, delay: i64) {
@@ -679,13 +811,24 @@ impl<'a> World<'a> {
         self.wind(process);
         self.processes[process].turn_at = None;
         self.processes[process].stepper.turn();
-        let entries = self.book.lock().take();
+        let (entries, beaten) = {
+            let mut book = self.book.lock();
+            (book.take(), book.take_beats())
+        };
         for entry in &entries {
             self.trace_entry(entry);
+            for (op, result) in entry.ops.iter().zip(&entry.results) {
+                if let (Op::AddWorker(new), Ok(Done::Worker(row))) = (op, result) {
+                    self.rows.insert(*row, (entry.process, new.lease_ms));
+                    self.beats.insert(*row, self.now);
+                }
+            }
             self.model.observe(entry)?;
+            self.judge(entry)?;
             let reports = entry.ops.iter().filter(|op| matches!(op, Op::Finish { .. })).count() as i64;
             self.processes[entry.process].reports -= reports;
         }
+        self.beats.extend(beaten.into_iter().map(|worker| (worker, self.now)));
         if self.book.lock().fate(process) == Fate::Dead {
             self.die(process);
         } else {
@@ -700,6 +843,33 @@ impl<'a> World<'a> {
             }
         }
         self.plan_turn(process);
+        Ok(())
+    }
+
+    /// Nothing but a death, or a silence as long as a lease, takes a step from its worker.
+    fn judge(&mut self, entry: &Entry) -> Held {
+        for loss in std::mem::take(&mut self.model.losses) {
+            let Some((process, lease_ms)) = self.rows.get(&loss.worker).copied() else { continue };
+            let p = &self.processes[process];
+            let is_dead = !p.alive || self.book.lock().fate(process) == Fate::Dead;
+            // It stood still, and its latest heartbeat is as long ago as that takes.
+            let beaten = self.beats.get(&loss.worker).copied().unwrap_or_default();
+            let silent_since = |from_ms: i64, for_ms: i64| {
+                entry.process != process
+                    && self.now >= from_ms + for_ms
+                    && (p.frozen_from..=p.frozen_until + THAW_MS).contains(&self.now)
+            };
+            let silent =
+                silent_since(beaten, lease_ms) || p.cut_from.is_some_and(|at| silent_since(at.max(beaten), RETURN_MS));
+            if !is_dead && !silent {
+                let what = format!(
+                    "only a death or a silence takes a step from its worker: step {} fence {} was taken from process {process}, \
+                     which lived, by process {}",
+                    loss.no, loss.fence, entry.process
+                );
+                return Err(Violation { what, task: Some(loss.task) });
+            }
+        }
         Ok(())
     }
 
@@ -719,6 +889,9 @@ impl<'a> World<'a> {
             let delay = (wake - p.stepper.now()).max(1);
             self.turn_soon(process, delay);
         }
+        if let Some(at_ms) = self.processes[process].stepper.next_beat_ms() {
+            self.turn_soon(process, (at_ms - self.now).max(1));
+        }
     }
 
     fn trace_entry(&mut self, entry: &Entry) {
@@ -727,12 +900,7 @@ impl<'a> World<'a> {
         }
         let process = entry.process;
         for (op, result) in entry.ops.iter().zip(&entry.results) {
-            if let Op::Renew { held, .. } = op {
-                for (id, no, fence) in held {
-                    let task = self.model.task_number(*id);
-                    let is_lost = matches!(result, Ok(Done::Renewed { lost }) if lost.contains(&(*id, *no, *fence)));
-                    self.note(task, || format!("p{process}: renew step {no} fence {fence}, lost {is_lost}"));
-                }
+            if matches!((op, result), (Op::Heartbeat { held: None, .. }, Ok(Done::Beat { alive: true }))) {
                 continue;
             }
             let task = match (op, result) {
@@ -769,7 +937,7 @@ impl<'a> World<'a> {
         p.alive = false;
         p.turn_at = None;
         p.reports = 0;
-        let names: Vec<String> = p.workers.drain(..).map(|w| w.name).collect();
+        let (names, rows): (Vec<String>, Vec<i64>) = p.workers.drain(..).map(|w| (w.name, w.session.worker())).unzip();
         let asks = std::mem::take(&mut p.asks);
         for (_, ask) in asks {
             if let Ask::Create(number) = ask {
@@ -777,10 +945,10 @@ impl<'a> World<'a> {
                 self.at(self.now + 50, Event::Wish(number));
             }
         }
-        let seen = self.order.often(60);
-        for name in names.into_iter().filter(|_| seen) {
-            let delay = self.order.between(50, 300);
-            self.at(self.now + delay, Event::Ask { op: Box::new(Op::WorkerGone { name, stopped: false }) });
+        // Where nobody sees it, its silence has to tell.
+        if self.order.often(60) {
+            let (delay, by_file) = (self.order.between(50, 300), self.order.often(50));
+            self.at(self.now + delay, Event::Missed { names, rows, by_file });
         }
         // Nobody may come in its place, as long as someone is left.
         let delay = self.order.between(1, 1_000);
@@ -804,10 +972,13 @@ impl<'a> World<'a> {
             match (ask, answered) {
                 (Ask::Join(new), Ok(Done::Worker(row))) => {
                     let session = self.processes[process].stepper.seat(row, &new);
-                    let worker = Worker { name: new.name, session, jobs: Vec::new(), renewing: false };
+                    let worker = Worker { name: new.name, session, jobs: Vec::new() };
                     self.processes[process].workers.push(worker);
                 }
-                (Ask::Join(new), Err(_)) => {
+                (Ask::Join(mut new), Err(_)) => {
+                    // Whether the first was registered, nobody knows; as it never beats, it will be missed.
+                    self.ids += 1;
+                    new.name = format!("{}-{}", new.name, self.ids);
                     let answer = self.processes[process].stepper.submit(Op::AddWorker(new.clone()));
                     waiting.extend(answer.map(|a| (a, Ask::Join(new))));
                 }
@@ -828,7 +999,6 @@ impl<'a> World<'a> {
                     self.at(self.now + delay, Event::Wish(number));
                 }
                 (Ask::Create(_), other) => return self.broken(format!("a creation is answered: {other:?}")),
-                (Ask::Renew(worker), Ok(Done::Renewed { lost })) => self.lose(process, &worker, &lost),
                 _ => {}
             }
         }
@@ -848,7 +1018,19 @@ impl<'a> World<'a> {
     fn take_work(&mut self, process: usize) -> Held {
         for index in 0..self.processes[process].workers.len() {
             let worker = &mut self.processes[process].workers[index];
-            let (cut, _) = worker.session.take_notices();
+            let (cut, changed_outside) = worker.session.take_notices();
+            if changed_outside {
+                // As a worker does: it looks which of its steps are still its own.
+                let claimed = worker.jobs.iter().filter(|j| !j.lost).map(|j| &j.given.claimed);
+                let held: Vec<_> = claimed.map(|c| (c.task, c.no, c.fence)).collect();
+                let (session, name) = (worker.session.clone(), worker.name.clone());
+                let lost = self.ground.store.lost(&held).unwrap_or_default();
+                for claim in &lost {
+                    session.forget(*claim);
+                }
+                self.lose(process, &name, &lost);
+            }
+            let worker = &mut self.processes[process].workers[index];
             let taken = worker.session.try_take_many(64);
             let name = worker.name.clone();
             if !cut.is_empty() {
@@ -868,11 +1050,10 @@ impl<'a> World<'a> {
                 let id = self.ids;
                 self.at(self.now + span, Event::Work { process, worker: name.clone(), job: id });
                 let worker = &mut self.processes[process].workers[index];
-                worker.jobs.push(Job { id, given, cursor, lost: false });
-                if !std::mem::replace(&mut worker.renewing, true) {
-                    let every = worker.session.lease_ms / 3;
-                    self.at(self.now + every, Event::Renew { process, worker: name.clone() });
+                if given.claimed.suspect && worker.jobs.iter().any(|j| !j.lost) {
+                    return self.broken("a suspect runs with nothing beside it");
                 }
+                worker.jobs.push(Job { id, given, cursor, lost: false });
             }
         }
         Ok(())
@@ -949,6 +1130,10 @@ impl<'a> World<'a> {
                 copies.push(copy);
             }
         }
+        if copies[0].0 != process {
+            // Its own engine never hears of it.
+            session.forget((c.task, c.no, c.fence));
+        }
         for (to, delay) in copies {
             if delay == 0 {
                 self.deliver(to, op.clone());
@@ -965,7 +1150,7 @@ impl<'a> World<'a> {
         let attempt = Attempt { no: c.no, step: c.step, fence: c.fence, failures: c.failures, cursor };
         let plan = if self.healed { script::WELL } else { script::plan(seen.script, c.no) };
         let report = script::report(&seen.workflow, seen.script, plan, &attempt);
-        Op::Finish { task: c.task, no: c.no, fence: c.fence, worker: session.worker, report, events: Vec::new() }
+        Op::Finish { task: c.task, no: c.no, fence: c.fence, worker: session.worker(), report, events: Vec::new() }
     }
 
     fn deliver(&mut self, process: usize, op: Op) {
@@ -976,33 +1161,6 @@ impl<'a> World<'a> {
             let delay = self.order.between(0, 2);
             self.turn_soon(process, delay);
         }
-    }
-
-    fn renew(&mut self, process: usize, name: &str) {
-        let thaw = self.processes[process].frozen_until;
-        if thaw > self.now {
-            return self.at(thaw, Event::Renew { process, worker: name.into() });
-        }
-        self.wind(process);
-        let late = self.dice(Fault::Freeze).is_some_and(|d| d.often(15));
-        let Some(worker) = self.worker(process, name) else { return };
-        let lease_ms = worker.session.lease_ms;
-        let held: Vec<_> =
-            worker.jobs.iter().filter(|j| !j.lost).map(|j| &j.given.claimed).map(|c| (c.task, c.no, c.fence)).collect();
-        worker.renewing = !worker.jobs.is_empty();
-        if !worker.renewing {
-            return;
-        }
-        let p = &mut self.processes[process];
-        if !held.is_empty() {
-            let until = p.stepper.now() + lease_ms;
-            if let Some(answer) = p.stepper.submit(Op::Renew { held, until }) {
-                p.asks.push((answer, Ask::Renew(name.into())));
-            }
-            self.turn_soon(process, 0);
-        }
-        let next = if late { lease_ms * 2 } else { lease_ms / 3 };
-        self.at(self.now + next, Event::Renew { process, worker: name.into() });
     }
 
     /// A client or operator asks any process that answers.
@@ -1070,39 +1228,59 @@ impl<'a> World<'a> {
                 }
             }
             Fault::Freeze => {
-                let span = dice.between(100, 4_000);
+                let longest = *dice.one(&[1_000, 4_000, 12_000]);
+                let span = dice.between(100, longest);
                 self.note(None, || format!("process {process} stands still for {span} ms"));
-                self.processes[process].frozen_until = self.now + span;
+                let p = &mut self.processes[process];
+                if p.frozen_until <= self.now {
+                    p.frozen_from = self.now;
+                }
+                p.frozen_until = p.frozen_until.max(self.now + span);
+            }
+            Fault::Outage if dice.often(30) => {
+                self.note(None, || format!("process {process} does not hear of its next commit"));
+                self.book.lock().set_fate(process, Fate::LosesAnswer);
             }
             Fault::Outage => {
-                let span = dice.between(50, 1_500);
+                let longest = *dice.one(&[1_500, 6_000, 20_000]);
+                let span = dice.between(50, longest);
                 self.note(None, || format!("the store cannot be reached for {span} ms"));
                 self.book.lock().set_unavailable(true);
                 self.at(self.now + span, Event::Recover);
             }
             Fault::Clock => {
-                let jump = *dice.one(&[700, 5_000, 45_000]);
+                let jump_ms = *dice.one(&[700, 5_000, 45_000, 90_000]) * *dice.one(&[1, -1]);
                 if self.lone_clocks {
-                    self.note(None, || format!("the clock of process {process} jumps by {jump} ms"));
-                    self.processes[process].stepper.advance(jump);
+                    self.note(None, || format!("the clock of process {process} is set by {jump_ms:+} ms"));
+                    self.processes[process].skew_ms += jump_ms;
                     return self.turn_soon(process, 0);
                 }
-                self.note(None, || format!("all clocks jump by {jump} ms"));
-                self.base += jump;
+                self.note(None, || format!("the store's clock is set by {jump_ms:+} ms"));
+                self.shift_ms += jump_ms;
                 for process in alive {
-                    self.processes[process].stepper.advance(jump);
                     self.turn_soon(process, 0);
                 }
             }
             Fault::Parting => {
-                let stopped = dice.often(50);
+                let (stopped, back_ms) = (dice.often(50), dice.between(100, 5_000));
                 let p = &mut self.processes[process];
+                if !stopped {
+                    let Some(worker) = p.workers.last() else { return };
+                    let (name, row) = (worker.name.clone(), worker.session.worker());
+                    if row == 0 || p.cut_from.is_some() || self.book.lock().is_cut_off(row) {
+                        return;
+                    }
+                    p.cut_from = Some(self.now);
+                    self.note(None, || format!("the connection of worker {name} breaks for {back_ms} ms"));
+                    self.book.lock().set_cut_off(row, true);
+                    return self.at(self.now, Event::Mend { process, row, back_at: self.now + back_ms });
+                }
                 let Some(worker) = p.workers.pop() else { return };
                 p.stepper.unseat(&worker.session);
                 let (name, jobs) = (worker.name.clone(), worker.jobs.len());
-                self.note(None, || format!("worker {name} leaves, stopped {stopped}, {jobs} at work"));
-                let op = Op::WorkerGone { name: worker.name.clone(), stopped };
-                self.ask(op);
+                self.note(None, || format!("worker {name} leaves, {jobs} at work"));
+                let gone = Op::WorkerGone { worker: worker.session.worker(), beat: None, stopped };
+                self.processes[process].stepper.send(gone);
                 let new = NewWorker {
                     name: format!("{}-again{}", worker.name, self.ids),
                     language: "rust".into(),
@@ -1116,13 +1294,6 @@ impl<'a> World<'a> {
                 let p = &mut self.processes[process];
                 let answer = p.stepper.submit(Op::AddWorker(Box::new(new.clone())));
                 p.asks.extend(answer.map(|a| (a, Ask::Join(Box::new(new)))));
-                // What it still ran reports all the same.
-                for job in worker.jobs.into_iter().filter(|_| !stopped) {
-                    let Some(task) = self.model.task_number(job.given.claimed.task) else { continue };
-                    let op = self.report(task, &worker.session, &job.given, job.cursor);
-                    self.under_way += 1;
-                    self.at(self.now + 400, Event::Deliver { process, op: Box::new(op) });
-                }
                 self.turn_soon(process, 0);
             }
             Fault::Channel | Fault::Release | Fault::Operator => {}

@@ -65,7 +65,7 @@ pub(crate) fn move_store(from: &str, to: &str, force: bool, ctx: &Context) -> Re
     output::table(&["TABLE", "ROWS"], &rows);
     if moved.leased > 0 {
         let steps = output::count(moved.leased, "step");
-        output::note(&format!("{steps} held by workers of the former store will run again when the leases end"));
+        output::note(&format!("{steps} held by workers of the former store will run again"));
     }
     output::note(&format!("moved; start workers with TASKER_URL naming {}", moved.report.url));
     Ok(0)

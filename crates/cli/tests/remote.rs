@@ -172,7 +172,7 @@ impl Proxy {
 }
 
 #[test]
-fn a_connection_that_is_gone_gives_its_steps_to_another_worker_at_once() {
+fn a_connection_that_does_not_come_back_gives_its_steps_to_another_worker() {
     let engine = open("sqlite::memory:");
     let server = serve(&engine);
     let proxy = Proxy::to(server.address());
@@ -197,6 +197,29 @@ fn a_connection_that_is_gone_gives_its_steps_to_another_worker_at_once() {
     ends.sort_unstable();
     assert_eq!(ends, ["completed", "lease_expired", "rejected"]);
     ends_well(&client, task);
+}
+
+#[test]
+fn a_worker_whose_connection_broke_and_came_back_keeps_what_it_runs() {
+    let engine = open("sqlite::memory:");
+    let server = serve(&engine);
+    let proxy = Proxy::to(server.address());
+    let (say, begun) = channel();
+    let go = Arc::new(AtomicBool::new(false));
+    let _far = held_worker(&format!("tasker://{}", proxy.address), say, go.clone());
+    let task = create(&engine, "one");
+    assert_eq!(begun.recv_timeout(PATIENCE), Ok(1));
+    let beat = |engine: &Engine| engine.shared_store().watched().expect("workers are read")[0].beat;
+    for _ in 0..5 {
+        let before = beat(&engine);
+        proxy.cut();
+        // It says who it is, and beats at once.
+        eventually(|| beat(&engine) > before);
+    }
+    go.store(true, Ordering::Release);
+    ends_well(&engine, task);
+    assert_eq!(outcomes(&engine, task, "a"), ["completed"]);
+    assert_eq!(engine.step(task, "a").expect("a step").crashes, 0);
 }
 
 #[test]
@@ -294,8 +317,6 @@ impl Drop for Process {
 fn counting_worker(url: &str, runs: Arc<AtomicUsize>) -> Worker {
     Worker::builder(url)
         .template("one.yaml", ONE)
-        // What was claimed in the moment of a kill, and never heard of, waits for its lease to end.
-        .configure(|c| c.lease_ms = 1_000)
         .handler("a", move |_| {
             runs.fetch_add(1, Ordering::Relaxed);
             async { Ok(StepOutcome::from(json!(1))) }

@@ -7,6 +7,7 @@
 //! - [`outcome`]: what a handler's result may ask for (decisions, batches);
 //! - [`event`]: which declared events an attempt's end publishes;
 //! - [`retry`]: delays and which failures are tried again;
+//! - [`watch`]: who is still alive, by the heartbeats that were seen;
 //! - [`id`]: how step identifiers follow from task identifiers.
 
 pub mod event;
@@ -18,4 +19,5 @@ pub mod outcome;
 pub mod retry;
 pub mod state;
 pub mod template;
+pub mod watch;
 mod yaml;

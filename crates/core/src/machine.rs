@@ -3,7 +3,7 @@
 //! Pure: it reads no clock, draws no random number and touches no store. A store loads the rows that
 //! [`needs`] names into a [`Neighbourhood`], calls [`apply`], and writes every row that changed, in one commit.
 //!
-//! | state of the step | claim | finish | lease ends | retry due | release | checkpoint |
+//! | state of the step | claim | finish | worker lost | retry due | release | checkpoint |
 //! |---|---|---|---|---|---|---|
 //! | `enqueued` | `in_progress` | rejected | – | – | rejected | rejected |
 //! | `in_progress`, same fence | – | `complete`, `waiting_for_retry`, `enqueued` or `error` | `enqueued` or `error` | – | `enqueued` | `enqueued` |
@@ -47,17 +47,19 @@ pub enum Event<'a> {
         /// What it reports.
         outcome: Outcome<'a>,
     },
-    /// The step's `wake_at` has passed: its lease ran out, or its retry is due.
+    /// The step's `wake_at` has passed: its retry is due.
     Wake {
         /// Step number.
         no: u16,
     },
-    /// The worker that holds the step was seen to die.
+    /// The worker that holds the step died or fell silent.
     WorkerLost {
         /// Step number.
         no: u16,
         /// Fencing token of the claim.
         fence: u32,
+        /// It held no other step.
+        alone: bool,
     },
     /// The task's `wake_at` has passed: it may start, or it outlived a lifecycle limit.
     TaskWake,
@@ -158,10 +160,11 @@ pub fn needs(workflow: &Workflow, task: &Task, step: Option<&Step>, event: &Even
         return match event {
             Event::Finish { .. } => Needs::Steps(Vec::new()),
             // A poisoned step may end its batch, so a dying worker's step is treated like a failing one.
-            Event::Wake { .. } | Event::WorkerLost { .. } => match step {
+            Event::WorkerLost { .. } => match step {
                 Some(step) if step.state == StepState::InProgress => failing(workflow, task, step),
                 _ => Needs::Steps(Vec::new()),
             },
+            Event::Wake { .. } => Needs::Steps(Vec::new()),
             Event::TaskWake | Event::Operator(_) => Needs::All,
         };
     };
@@ -316,7 +319,7 @@ impl<'w> Neighbourhood<'w> {
         tally(&mut self.task.counts, state, isolated, true);
         let step = &mut self.rows[at].step;
         step.state = state;
-        if !matches!(state, StepState::InProgress | StepState::WaitingForRetry) {
+        if state != StepState::WaitingForRetry {
             step.wake_at = None;
         }
     }
@@ -637,13 +640,41 @@ pub fn create_task(workflow: &Workflow, now: i64, start_at: Option<i64>) -> Neig
     new
 }
 
-/// Leases an enqueued step to a worker: the next fencing token, until `now + lease_ms`.
-pub fn claim(step: &mut Step, worker: i64, now: i64, lease_ms: i64) {
+/// What a worker has at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Steps it holds.
+    pub steps: usize,
+    /// One of them is a suspect.
+    pub suspect: bool,
+}
+
+impl Holding {
+    /// The worker claims one more step.
+    pub fn add(&mut self, step: &Step) {
+        self.steps += 1;
+        self.suspect |= step.suspect;
+    }
+}
+
+/// How long a suspect is left to a worker that has nothing else, milliseconds.
+pub const SUSPECT_WAITS_MS: i64 = 1_000;
+
+/// Whether a worker may claim an enqueued step now.
+///
+/// Beside a suspect nothing starts. A suspect is left to an idle worker for a while; then whoever meets it first claims
+/// it, starts nothing new, and runs it when everything else has ended.
+pub fn may_claim(step: &Step, holding: Holding, now: i64) -> bool {
+    !holding.suspect && (!step.suspect || holding.steps == 0 || step.enqueued_at <= now)
+}
+
+/// Gives an enqueued step to a worker, with the next fencing token.
+pub fn claim(step: &mut Step, worker: i64, now: i64) {
     step.state = StepState::InProgress;
     step.fence += 1;
     step.started_at = now;
     step.worker = worker;
-    step.wake_at = Some(now.saturating_add(lease_ms));
+    step.wake_at = None;
 }
 
 /// Applies one event. On `Stale`, `NotDue` and `Conflict` no row has changed.
@@ -653,8 +684,8 @@ pub fn apply(hood: &mut Neighbourhood, event: Event, moment: Moment) -> Changes 
     match event {
         Event::Finish { no, fence, outcome } => finish(hood, no, fence, outcome, moment, &mut changes),
         Event::Wake { no } => wake(hood, no, moment, &mut changes),
-        Event::WorkerLost { no, fence } => match hood.find(no).filter(|at| holds(&hood.rows[*at].step, fence)) {
-            Some(at) => crashed(hood, at, moment, &mut changes),
+        Event::WorkerLost { no, fence, alone } => match hood.find(no).filter(|at| holds(&hood.rows[*at].step, fence)) {
+            Some(at) => crashed(hood, at, alone, moment, &mut changes),
             None => changes.reply = Reply::NotDue,
         },
         Event::TaskWake => task_wake(hood, moment.now, &mut changes),
@@ -686,6 +717,8 @@ fn finish(hood: &mut Neighbourhood, no: u16, fence: u32, outcome: Outcome, momen
         return;
     };
     let now = moment.now;
+    let has_ended = !matches!(outcome, Outcome::Release { .. });
+    hood.rows[at].step.suspect &= !has_ended;
     match outcome {
         Outcome::Success { result } => match outcome::expansion(hood.workflow, hood.rows[at].step.template, result) {
             Ok(expansion) if fits(hood, expansion.as_ref()) => {
@@ -710,6 +743,8 @@ fn finish(hood: &mut Neighbourhood, no: u16, fence: u32, outcome: Outcome, momen
         Outcome::Checkpoint => {
             changes.attempt_end = Some(AttemptEnd::Checkpointed);
             hood.rows[at].step.has_checkpoint = true;
+            // It makes progress: what killed its workers before is behind it.
+            hood.rows[at].step.crashes = 0;
             requeue(hood, at, now);
         }
         Outcome::Release { delay_ms } => {
@@ -818,20 +853,24 @@ fn wake(hood: &mut Neighbourhood, no: u16, moment: Moment, changes: &mut Changes
         return;
     };
     match hood.rows[at].step.state {
-        StepState::InProgress => crashed(hood, at, moment, changes),
+        // Programs of the release before gave running steps a deadline. There is none: who watches their worker decides.
+        StepState::InProgress => hood.rows[at].step.wake_at = None,
         StepState::WaitingForRetry => requeue(hood, at, moment.now),
         _ => changes.reply = Reply::NotDue,
     }
 }
 
-/// The attempt's worker is gone. Counted apart from the handler's own failures.
-fn crashed(hood: &mut Neighbourhood, at: usize, moment: Moment, changes: &mut Changes) {
+/// The attempt's worker is gone. Counted apart from the handler's own failures, and only if no other step can have been
+/// the cause.
+fn crashed(hood: &mut Neighbourhood, at: usize, alone: bool, moment: Moment, changes: &mut Changes) {
     changes.attempt_end = Some(AttemptEnd::LeaseExpired);
     changes.cut_short.push((hood.rows[at].step.no, hood.rows[at].step.fence, hood.rows[at].step.worker));
     let step = &mut hood.rows[at].step;
-    step.crashes += 1;
+    step.suspect |= !alone;
+    step.crashes += u32::from(alone);
     if step.crashes < moment.max_crashes {
-        return requeue(hood, at, moment.now);
+        let wait_ms = if step.suspect { SUSPECT_WAITS_MS } else { 0 };
+        return requeue(hood, at, moment.now.saturating_add(wait_ms));
     }
     let message = format!(
         "the worker died {} times while it ran this step; find what kills it, then retry the step",
@@ -1035,6 +1074,7 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
         row.attempts = 0;
         row.crashes = 0;
         row.has_checkpoint = false;
+        row.suspect = false;
         changes.cleared.push(step.no);
         at += 1;
     }

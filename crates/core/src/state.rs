@@ -29,7 +29,7 @@ vocabulary! {
         Pending = 0 => "pending",
         /// Waits in its queue for a worker.
         Enqueued = 1 => "enqueued",
-        /// Leased to a worker.
+        /// Held by a worker.
         InProgress = 2 => "in_progress",
         /// Failed; waits for its next attempt.
         WaitingForRetry = 3 => "waiting_for_retry",
@@ -101,7 +101,7 @@ vocabulary! {
         Failed = 1 => "failed",
         /// The handler exceeded its budget.
         TimedOut = 2 => "timed_out",
-        /// The lease ran out, or the worker was seen to die.
+        /// The worker died or fell silent.
         LeaseExpired = 3 => "lease_expired",
         /// A stopping worker handed it back.
         Released = 4 => "released",
@@ -145,18 +145,20 @@ pub struct Step {
     pub fence: u32,
     /// Attempts that count against `max_attempts`.
     pub attempts: u32,
-    /// Attempts whose worker died.
+    /// Deaths of workers that ran this step and nothing else, since it last made progress.
     pub crashes: u32,
     /// When it last entered its queue; orders the queue.
     pub enqueued_at: i64,
     /// When the current or latest attempt started.
     pub started_at: i64,
-    /// End of the lease, or of the wait for a retry.
+    /// End of the wait for a retry.
     pub wake_at: Option<i64>,
-    /// Store's number of the worker that holds the lease.
+    /// Store's number of the worker that holds it, or held it last.
     pub worker: i64,
     /// A checkpoint is stored for it.
     pub has_checkpoint: bool,
+    /// A worker died that ran it beside others: until it has ended once, it runs alone.
+    pub suspect: bool,
 }
 
 impl Step {
@@ -180,6 +182,7 @@ impl Step {
             wake_at: None,
             worker: 0,
             has_checkpoint: false,
+            suspect: false,
         }
     }
 }

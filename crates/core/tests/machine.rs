@@ -4,9 +4,9 @@
 
 mod machine_world;
 
-use machine_world::{LEASE_MS, WORKER, World, batches, decision};
+use machine_world::{WORKER, World, batches, decision};
 use serde_json::{Value, json};
-use tasker_core::machine::{Action, Event, Outcome, Reply};
+use tasker_core::machine::{self, Action, Event, Holding, Outcome, Reply, SUSPECT_WAITS_MS};
 use tasker_core::state::{AttemptEnd, Counts, DeadLetterReason, StepState, TaskState};
 
 const APPROVAL: &str = "
@@ -623,14 +623,62 @@ fn a_step_that_kills_its_worker_too_often_is_poison_apart_from_its_attempts() {
 }
 
 #[test]
-fn a_lease_that_ends_is_a_crash_and_not_before_its_time() {
+fn no_time_ends_a_running_step() {
     let mut world = one();
-    world.claim("a");
+    let fence = world.claim("a");
+    world.now += 365 * 86_400_000;
     assert_eq!(world.apply(Event::Wake { no: 0 }).reply, Reply::NotDue);
-    world.now += LEASE_MS;
-    let changes = world.apply(Event::Wake { no: 0 });
+    let changes = world.apply(Event::WorkerLost { no: 0, fence, alone: true });
     assert_eq!((changes.reply, changes.attempt_end), (Reply::Accepted, Some(AttemptEnd::LeaseExpired)));
     assert_eq!(changes.cut_short, [(0, 1, WORKER)], "if its worker lives, it is told");
+    assert_eq!((world.state("a"), world.step("a").crashes), (StepState::Enqueued, 1));
+}
+
+#[test]
+fn a_deadline_that_a_former_release_gave_a_running_step_is_dropped() {
+    let mut world = one();
+    world.claim("a");
+    let step = world.steps.get_mut(&0).unwrap();
+    step.wake_at = Some(world.now);
+    let mut hood = machine::Neighbourhood::new(&world.workflow, world.task.clone(), vec![*step]);
+    let moment = machine::Moment { now: world.now, jitter_permille: 0, max_crashes: 3 };
+    let changes = machine::apply(&mut hood, Event::Wake { no: 0 }, moment);
+    let after = hood.rows()[0].step;
+    assert_eq!((changes.reply, changes.attempt_end), (Reply::Accepted, None));
+    assert_eq!((after.state, after.wake_at, after.crashes), (StepState::InProgress, None, 0));
+}
+
+#[test]
+fn steps_that_ran_side_by_side_when_their_worker_died_are_suspects_and_uncounted() {
+    let mut world = one();
+    let fence = world.claim("a");
+    world.apply(Event::WorkerLost { no: 0, fence, alone: false });
+    let suspect = world.step("a");
+    assert_eq!((suspect.crashes, suspect.attempts, suspect.suspect), (0, 0, true));
+    let busy = Holding { steps: 1, suspect: false };
+    assert!(machine::may_claim(&suspect, Holding::default(), world.now), "an idle worker takes it at once");
+    assert!(!machine::may_claim(&suspect, busy, world.now), "a busy one leaves it to an idle one");
+    assert!(machine::may_claim(&suspect, busy, world.now + SUSPECT_WAITS_MS), "for a while");
+    let mut holding = busy;
+    holding.add(&suspect);
+    let innocent = tasker_core::state::Step { suspect: false, ..suspect };
+    assert!(!machine::may_claim(&innocent, holding, world.now), "nothing starts beside a suspect");
+    // Handed back it has not ended, so it is as suspect as before.
+    world.claim("a");
+    world.finish("a", Outcome::Release { delay_ms: 0 });
+    assert!(world.step("a").suspect);
+    world.fail("a", true);
+    assert!(!world.step("a").suspect, "it has ended once");
+}
+
+#[test]
+fn a_checkpoint_forgives_the_deaths_before_it() {
+    let mut world = one();
+    world.crash("a");
+    world.crash("a");
+    world.claim("a");
+    world.finish("a", Outcome::Checkpoint);
+    world.crash("a");
     assert_eq!((world.state("a"), world.step("a").crashes), (StepState::Enqueued, 1));
 }
 
@@ -720,12 +768,12 @@ fn every_state_takes_only_its_own_events() {
             }
             world.now += 1_000_000;
             let woken = world.apply(Event::Wake { no: 0 });
-            let wakes = matches!(state, StepState::InProgress | StepState::WaitingForRetry);
+            let wakes = *state == StepState::WaitingForRetry;
             assert_eq!(woken.reply == Reply::Accepted, wakes, "{state:?}");
         }
         let mut world = into(*state);
         let fence = world.step("a").fence;
-        let lost = world.apply(Event::WorkerLost { no: 0, fence }).reply;
+        let lost = world.apply(Event::WorkerLost { no: 0, fence, alone: true }).reply;
         assert_eq!(lost == Reply::Accepted, *state == StepState::InProgress, "{state:?}");
     }
 }

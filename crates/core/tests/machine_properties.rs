@@ -158,7 +158,10 @@ fn happen(world: &mut World, kind: u8, choice: u16, detail: u16, tape: &mut Tape
         }
         (30 | 31, Some(no)) => {
             let fence = world.steps[&no].fence;
-            assert_eq!(world.apply(Event::WorkerLost { no, fence }).reply, Reply::Accepted);
+            assert_eq!(
+                world.apply(Event::WorkerLost { no, fence, alone: detail.is_multiple_of(2) }).reply,
+                Reply::Accepted
+            );
         }
         (32..=34, _) => {
             world.wake();
@@ -170,7 +173,7 @@ fn happen(world: &mut World, kind: u8, choice: u16, detail: u16, tape: &mut Tape
             if current.is_none() {
                 let late = world.apply(Event::Finish { no, fence, outcome: Outcome::Success { result: "{}" } });
                 assert_eq!(late.reply, Reply::Stale);
-                assert_ne!(world.apply(Event::WorkerLost { no, fence }).reply, Reply::Accepted);
+                assert_ne!(world.apply(Event::WorkerLost { no, fence, alone: true }).reply, Reply::Accepted);
             }
         }
         (37, _) => {

@@ -1,17 +1,18 @@
 //! Group commit: one thread writes. While one commit is on its way to the disk, requests queue up; the next takes all.
 //!
-//! The same thread serves claims, leases that run out and retries that fall due, so nothing polls while a process
-//! works alone. Another process on the same store is noticed by the store's version, looked at every [`PEEK`].
+//! The same thread serves claims and retries that fall due, and moves the beats of this process's workers on: every commit
+//! may carry them, and none of a worker's handlers can hold them up. So nothing polls while a process works alone. Another process on the same store is noticed by the store's version, looked at every [`PEEK`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use tasker_core::machine::Holding;
 use tasker_store::sync::{Condvar, Mutex};
-use tasker_store::{Batch, Committed, Done, Op, Store};
+use tasker_store::{Batch, Committed, Done, Op, RETURN_MS, Store};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 
 use crate::cache::Cache;
@@ -24,6 +25,8 @@ const OPS_MAX: usize = 256;
 const WAITING_MAX: usize = 8_192;
 /// How often another process's writes are looked for.
 const PEEK: Duration = Duration::from_millis(20);
+/// Heartbeats in a lease, at least.
+const BEATS_A_LEASE: i64 = 3;
 /// Due rows handled in one commit.
 const DUE_MAX: usize = 256;
 /// When due rows are looked for though it could not be read when the next one is due, milliseconds.
@@ -75,6 +78,12 @@ pub(crate) struct Shared {
     events_arrived: Condvar,
     // Whom to tell of what may concern the processes that are served.
     told: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// This process serves others.
+    serves: AtomicBool,
+    /// The store could not take the latest commit.
+    failing: AtomicBool,
+    /// Steps that all workers of this process hold.
+    pub(crate) held: Arc<AtomicUsize>,
     // Next wake-up the committer knows of, for those who learn of another one.
     next_wake: AtomicI64,
     inbox: Mutex<Inbox>,
@@ -84,8 +93,6 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, jitter: bool, max_crashes: u32) -> Shared {
-        // Before anything asks for the time: a clock that is ahead would end other workers' leases at once.
-        clock.follow(store.clock_offset());
         Shared {
             store,
             clock,
@@ -97,6 +104,9 @@ impl Shared {
             events: Mutex::default(),
             events_arrived: Condvar::new(),
             told: OnceLock::new(),
+            serves: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            held: Arc::default(),
             next_wake: AtomicI64::new(i64::MAX),
             inbox: Mutex::default(),
             arrival: Condvar::new(),
@@ -144,6 +154,22 @@ impl Shared {
     pub(crate) fn changed_outside(&self) {
         self.inbox.lock().changed = true;
         self.arrival.notify_one();
+    }
+
+    /// Whether this process sees to what is due, and to who is gone: one that has no workers and serves nobody does not, so
+    /// that a look at a store changes nothing.
+    pub(crate) fn is_active(&self) -> bool {
+        self.serves.load(Ordering::Relaxed) || !self.sessions.lock().is_empty()
+    }
+
+    /// This process serves others.
+    pub(crate) fn serve(&self) {
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the store could not take the latest commit.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Whom to tell of what this process did, or heard of, that may concern others. Only the first is told.
@@ -275,6 +301,12 @@ pub(crate) struct Loop {
     served: bool,
     /// The store could not commit; how long to leave it alone.
     pause: Option<Duration>,
+    /// [`Store::connections`] at the last turn.
+    connections: u64,
+    /// The next heartbeats are not to wait.
+    beats_now: bool,
+    /// What the store gave may not have arrived: the next heartbeats say what is held.
+    is_unsure: bool,
 }
 
 impl Loop {
@@ -287,6 +319,9 @@ impl Loop {
             changed: false,
             served: false,
             pause: None,
+            connections: shared.store.connections(),
+            beats_now: false,
+            is_unsure: false,
         };
         // Read before anything is claimed: what another process writes from here on is noticed.
         state.version = shared.store.version().ok();
@@ -329,12 +364,20 @@ impl Loop {
         self.next_wake
     }
 
+    /// When the next heartbeat is due, by the monotonic clock.
+    pub(crate) fn next_beat_ms(&self, shared: &Shared) -> Option<i64> {
+        let now_ms = shared.clock.mono_ms();
+        let due = |s: &Arc<Session>| now_ms - s.silent_ms(now_ms) + s.lease_ms / BEATS_A_LEASE;
+        shared.sessions.lock().iter().map(due).min()
+    }
+
     pub(crate) fn timeout(&self, shared: &Shared) -> Duration {
         if let Some(pause) = self.pause {
             return pause;
         }
         let until_wake = self
             .next_wake
+            .filter(|_| shared.is_active())
             .map_or(PEEK, |at| Duration::from_millis(at.saturating_sub(shared.clock.now()).max(0) as u64));
         until_wake.min(PEEK)
     }
@@ -360,7 +403,6 @@ impl Loop {
         }
         self.changed = false;
         self.peeked = uptime;
-        shared.clock.follow(shared.store.clock_offset());
         let Ok(version) = shared.store.version() else { return };
         if self.version.replace(version).is_some_and(|before| before != version) {
             self.read_wake(shared);
@@ -378,10 +420,20 @@ impl Loop {
     }
 
     fn turn(&mut self, shared: &Shared, requests: Vec<Request>) {
+        shared.clock.follow(shared.store.clock_offset());
         self.peek(shared);
         let now = shared.clock.now();
-        let due = self.next_wake.is_some_and(|at| at <= now);
+        let due = shared.is_active() && self.next_wake.is_some_and(|at| at <= now);
         let sessions: Vec<Arc<Session>> = shared.sessions.lock().clone();
+        let began_ms = shared.clock.mono_ms();
+        let connections = shared.store.connections();
+        self.beats_now |= std::mem::replace(&mut self.connections, connections) != connections;
+        let silent = |for_ms: &dyn Fn(&Session) -> i64| {
+            let is_silent = |s: &&Arc<Session>| s.silent_ms(began_ms) >= for_ms(s);
+            sessions.iter().filter(is_silent).cloned().collect::<Vec<_>>()
+        };
+        let overdue = silent(&|s| s.lease_ms / BEATS_A_LEASE);
+        let must_beat = !sessions.is_empty() && (self.beats_now || !overdue.is_empty());
         let mut claimants = Vec::new();
         let mut claims = Vec::new();
         for session in &sessions {
@@ -391,21 +443,31 @@ impl Loop {
             }
         }
         let may_claim = self.maybe_ready && !claims.is_empty();
-        if requests.is_empty() && !due && !may_claim {
+        if requests.is_empty() && !due && !may_claim && !must_beat {
             return;
         }
-        let (mut ops, mut replies) = (Vec::with_capacity(requests.len() + 1), Vec::with_capacity(requests.len() + 1));
+        let mut requests = requests;
+        // A commit that is made anyway carries beats before their time. It does so soon enough that no worker claims anything
+        // after it was declared gone, without hearing of that.
+        let early_ms = |s: &Session| (s.lease_ms / BEATS_A_LEASE / 2).min(RETURN_MS / 2);
+        let beating = if self.beats_now { sessions.clone() } else { silent(&early_ms) };
+        for session in &beating {
+            let op = match session.worker() {
+                0 => Op::AddWorker(Box::new(session.new.clone())),
+                worker => Op::Heartbeat { worker, held: self.is_unsure.then(|| session.held()) },
+            };
+            requests.push(Request { op, reply: None });
+        }
         if due {
-            ops.push(Op::Due { limit: DUE_MAX });
-            replies.push(None);
+            requests.push(Request { op: Op::Due { limit: DUE_MAX }, reply: None });
         }
-        for Request { op, reply } in requests {
-            ops.push(op);
-            replies.push(reply);
-        }
+        requests.sort_by_key(|request| turn_of(&request.op));
+        let (ops, replies): (Vec<Op>, Vec<_>) = requests.into_iter().map(|r| (r.op, r.reply)).unzip();
+        let suspect = sessions.iter().any(|s| s.holds_suspect());
         let batch = Batch {
             ops: &ops,
             claims: &claims,
+            holding: Holding { steps: shared.held.load(Ordering::Acquire), suspect },
             now,
             jitter_seed: shared.jitter.then(rand::random),
             max_crashes: shared.max_crashes,
@@ -416,6 +478,9 @@ impl Loop {
                 if self.pause.take().is_some() {
                     tracing::info!("the store commits again");
                 }
+                shared.failing.store(false, Ordering::Relaxed);
+                beating.iter().for_each(|session| session.has_beaten(began_ms));
+                (self.beats_now, self.is_unsure) = (false, false);
                 self.after(shared, &sessions, &claimants, &claims, ops, replies, committed, due);
             }
             Err(error) => self.failed(shared, ops, replies, &error),
@@ -439,6 +504,7 @@ impl Loop {
         // Results first: what a claim needs must be in the cache before its worker sees it.
         let mut sent_again = Vec::new();
         for (op, result) in ops.into_iter().zip(&results) {
+            self.hear(shared, sessions, &op, result);
             if let Op::Finish { task, no, fence, worker, report, .. } = op {
                 match (result, report) {
                     // Where steps are asked for, the machine may have refused the result.
@@ -461,7 +527,13 @@ impl Loop {
                             events: Vec::new(),
                         });
                     }
-                    (Err(error), _) => tracing::error!(task, step = no, %error, "a report could not be stored"),
+                    (Err(error), _) => {
+                        tracing::error!(task, step = no, %error, "a report could not be stored; its step is handed back");
+                        for session in sessions {
+                            session.forget((task, no, fence));
+                        }
+                        (self.beats_now, self.is_unsure) = (true, true);
+                    }
                     _ => {}
                 }
             }
@@ -479,10 +551,10 @@ impl Loop {
                 }
                 match shared.cache.info(claimed.task) {
                     Some(info) => given.push(Given { claimed, info }),
-                    None => tracing::error!(
-                        task = claimed.task,
-                        "a claimed task is not in the cache; its lease will expire"
-                    ),
+                    None => {
+                        tracing::error!(task = claimed.task, "a claimed task is not in the cache; it is handed back");
+                        (self.beats_now, self.is_unsure) = (true, true);
+                    }
                 }
             }
             session.give(given);
@@ -506,7 +578,7 @@ impl Loop {
             shared.tell_events();
         }
         for event in published.into_iter().filter(|event| event.is_told) {
-            if let Some(session) = sessions.iter().find(|s| s.worker == event.worker).or(sessions.first()) {
+            if let Some(session) = sessions.iter().find(|s| s.worker() == event.worker).or(sessions.first()) {
                 session.tell_event(event.message);
             }
         }
@@ -517,7 +589,7 @@ impl Loop {
             shared.wake_waiters(task);
         }
         for cut in cut_short {
-            if let Some(session) = sessions.iter().find(|s| s.worker == cut.worker) {
+            if let Some(session) = sessions.iter().find(|s| s.worker() == cut.worker) {
                 session.tell_cut_short(cut);
             }
         }
@@ -525,6 +597,38 @@ impl Loop {
             shared.tell_others();
         }
         sent_again.into_iter().for_each(|op| shared.send(op));
+    }
+
+    /// What a stored operation means for the workers of this process.
+    fn hear(&mut self, shared: &Shared, sessions: &[Arc<Session>], op: &Op, result: &Result<Done, Error>) {
+        match (op, result) {
+            (Op::Finish { task, no, fence, .. }, Ok(_)) => {
+                if sessions.iter().any(|s| s.forget((*task, *no, *fence))) {
+                    sessions.iter().for_each(|s| s.look_again());
+                }
+            }
+            (Op::Heartbeat { worker, .. }, Ok(Done::Beat { alive: false })) => {
+                let Some(session) = sessions.iter().find(|s| s.worker() == *worker) else { return };
+                tracing::warn!(worker = session.name, "others took this worker for gone; it starts anew");
+                shared.store.withdraw(*worker);
+                session.set_worker(0);
+                session.tell_changed_outside();
+                self.beats_now = true;
+            }
+            (Op::AddWorker(new), result) => {
+                let Some(session) = sessions.iter().find(|s| s.name == new.name && s.worker() == 0) else { return };
+                match result {
+                    Ok(Done::Worker(worker)) => {
+                        session.set_worker(*worker);
+                        shared.store.announce(*worker);
+                        self.maybe_ready = true;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(worker = session.name, %error, "the worker cannot start anew"),
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Reports are kept and tried again; whoever waits for an answer gets it.
@@ -539,19 +643,38 @@ impl Loop {
             tracing::error!(%error, "the store cannot commit; reports wait and are tried again");
         }
         self.pause = Some(self.pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1)));
+        shared.failing.store(true, Ordering::Relaxed);
+        // Nobody knows whether it was stored, and what it claimed then.
+        (self.beats_now, self.is_unsure) = (true, true);
         let mut kept = VecDeque::new();
         for (op, reply) in ops.into_iter().zip(replies) {
             match reply {
                 Some(reply) => {
                     let _ = reply.try_send(Err(error.clone()));
                 }
-                None if matches!(op, Op::Due { .. }) => {}
+                // Made anew with the next turn.
+                None if matches!(op, Op::Due { .. } | Op::Heartbeat { .. } | Op::AddWorker(_)) => {}
                 None => kept.push_back(Request { op, reply: None }),
             }
         }
         let mut inbox = shared.inbox.lock();
         kept.append(&mut inbox.requests);
         inbox.requests = kept;
+    }
+}
+
+/// In what order operations of one commit are done: reports, then what people and workers ask for, then heartbeats, then
+/// verdicts on workers of others, then what is due. So nothing that has happened is ended by something that is late.
+///
+/// What a worker says to hold is what it held before this commit, which gives it more: that comes first of all.
+fn turn_of(op: &Op) -> u8 {
+    match op {
+        Op::Heartbeat { held: Some(_), .. } => 0,
+        Op::Finish { .. } => 1,
+        Op::Heartbeat { held: None, .. } => 3,
+        Op::WorkerGone { stopped: false, .. } => 4,
+        Op::Due { .. } => 5,
+        _ => 2,
     }
 }
 

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use tasker_core::load;
 use tasker_core::state::StepState;
+use tasker_core::watch::{Beat, LEASE_MS, Sign, Watch};
 use tasker_core::{id, outcome};
 use tasker_store::postgres::Postgres;
 use tasker_store::remote::Remote;
@@ -33,8 +34,8 @@ use tasker_store::sqlite::Sqlite;
 use tasker_store::sync::{Condvar, Mutex};
 use tasker_store::{Committed, Done, NewWorker, Op, Store, TaskRecord};
 use tasker_wire::{
-    AuditView, DoctorReport, Error, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest, TaskView, TemplateView,
-    WorkerView,
+    AuditView, DoctorReport, Error, Finding, Kind, Report, StepView, TaskFilter, TaskList, TaskRequest, TaskView,
+    TemplateView, WorkerView,
 };
 use uuid::Uuid;
 
@@ -45,7 +46,7 @@ pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 
 use committer::Shared;
-use liveness::Liveness;
+use liveness::{Announced, Liveness, Watcher};
 use retention::Retention;
 use schemas::Schemas;
 
@@ -55,8 +56,10 @@ pub const BULK_MAX: usize = 1_000;
 const DEAD_EVERY: Duration = Duration::from_millis(250);
 /// How often [`Engine::skip_to_rest`] looks whether only time is waited for.
 const SKIP_EVERY: Duration = Duration::from_millis(1);
-/// Longest time between heartbeats.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+/// How often a worker whose name is taken looks whether it has become free.
+const NAME_EVERY: Duration = Duration::from_millis(250);
+/// How much longer than a lease it may take until a worker that died unseen is declared gone, milliseconds.
+const NAME_GRACE_MS: i64 = 10_000;
 
 /// Settings of an engine.
 #[derive(Debug, Clone)]
@@ -207,7 +210,7 @@ impl Engine {
 
     /// An engine over any store. `file`: where the store lies on this machine, for noticing dead processes.
     pub fn over(store: Arc<dyn Store>, options: Options, file: Option<PathBuf>) -> Result<Engine, Error> {
-        let clock = clock::Clock::new(store.high_water()?);
+        let clock = clock::Clock::new(store.clock_offset(), store.high_water()?);
         let jitter = options.environment.as_deref() != Some("test");
         let shared = Arc::new(Shared::new(store, clock, jitter, options.max_crashes));
         let hears = Arc::downgrade(&shared);
@@ -271,9 +274,10 @@ impl Engine {
         self.inner.shared.store.clone()
     }
 
-    /// Calls `told` whenever something was stored, here or elsewhere, that other processes may wait for. Only the first
+    /// For a process that serves others: it sees to what is due. Calls `told` whenever something was stored, here or elsewhere, that other processes may wait for. Only the first
     /// caller is told.
     pub fn on_news(&self, told: impl Fn() + Send + Sync + 'static) {
+        self.inner.shared.serve();
         self.inner.shared.watch(Box::new(told));
     }
 
@@ -287,9 +291,18 @@ impl Engine {
         self.inner.options.max_crashes
     }
 
-    /// What a worker held that was lost is queued again, as soon as the store takes it.
-    pub fn worker_lost(&self, name: &str) {
-        self.inner.shared.send(Op::WorkerGone { name: name.into(), stopped: false });
+    /// Queues again what some workers hold that this process served, unless they have come back by another way: each with
+    /// the beat it had when its connection ended.
+    pub fn declare_gone(&self, workers: &[(i64, i64)]) {
+        for (worker, beat) in workers {
+            self.inner.shared.send(Op::WorkerGone { worker: *worker, beat: Some(*beat), stopped: false });
+        }
+    }
+
+    /// The beats of some workers.
+    pub fn beats(&self, workers: &[i64]) -> Result<Vec<(i64, i64)>, Error> {
+        let rows = self.store().watched()?;
+        Ok(rows.into_iter().filter(|w| workers.contains(&w.id)).map(|w| (w.id, w.beat)).collect())
     }
 
     fn store(&self) -> &dyn Store {
@@ -443,7 +456,20 @@ impl Engine {
 
     /// Checks every invariant of the stored rows.
     pub fn doctor(&self) -> Result<DoctorReport, Error> {
-        self.store().doctor(self.now())
+        let mut report = self.store().doctor(self.now())?;
+        let (shown, marked) = (self.now(), self.store().high_water()?);
+        let is_off = marked > 0 && clock::differs(shown, marked) && shown < marked;
+        report.findings.push(Finding {
+            check: "the store was not written ahead of this machine's clock".into(),
+            violations: u64::from(is_off),
+            examples: if is_off {
+                vec![format!("the clock shows {}, the store was written at {}", time(shown), time(marked))]
+            } else {
+                Vec::new()
+            },
+        });
+        report.healthy &= !is_off;
+        Ok(report)
     }
 
     /// The number of a step, from its name or UUID, for an [`Order`].
@@ -500,7 +526,7 @@ impl Engine {
     }
 
     /// Waits until the task rests, moving the clock over every wait for a retry, a start or a limit. For tests, on a
-    /// store of their own and with leases longer than any such wait.
+    /// store of their own.
     pub fn skip_to_rest(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -549,10 +575,8 @@ impl Engine {
                 format!("this process already runs a worker named `{name}`"),
             ));
         }
-        if let Some(liveness) = &mut *self.inner.liveness.lock() {
-            liveness.announce(&name);
-        }
-        let worker = NewWorker {
+        let announced = self.inner.liveness.lock().as_mut().map(|liveness| liveness.announce(&name));
+        let new = NewWorker {
             name: name.clone(),
             language: attach.language.into(),
             sdk_version: attach.sdk_version,
@@ -562,23 +586,85 @@ impl Engine {
             pid: std::process::id(),
             lease_ms: attach.lease_ms,
         };
-        let worker = match self.commit_one(Op::AddWorker(Box::new(worker)))? {
-            Done::Worker(worker) => worker,
-            other => return Err(Error::new(Kind::Bug, "store_error", format!("the store answered {other:?}"))),
+        let joined = self.join(&new, announced.as_ref());
+        let worker = match joined {
+            Ok(worker) => worker,
+            Err(error) => {
+                if announced == Some(Announced::Alone)
+                    && let Some(liveness) = &mut *self.inner.liveness.lock()
+                {
+                    liveness.withdraw(&name);
+                }
+                return Err(error);
+            }
         };
-        let session = Arc::new(Session::new(worker, name, attach.queues.into(), attach.lease_ms, attach.slots));
+        let shared = &self.inner.shared;
+        let session = Arc::new(Session::new(worker, new, shared.clock.mono_ms(), shared.held.clone()));
+        shared.store.announce(worker);
         self.inner.shared.sessions.lock().push(session.clone());
         self.inner.shared.poke();
         Ok(session)
+    }
+
+    /// Registers a worker. A name whose former life has ended is taken over as soon as that is known; one that somebody has
+    /// is refused.
+    fn join(&self, new: &NewWorker, announced: Option<&Announced>) -> Result<i64, Error> {
+        let shared = &self.inner.shared;
+        let mut watch = Watch::default();
+        let mut seen = None;
+        let deadline_ms = shared.clock.mono_ms() + new.lease_ms.max(LEASE_MS) * 5 / 4 + NAME_GRACE_MS;
+        loop {
+            let refused = match self.commit_one(Op::AddWorker(Box::new(new.clone()))) {
+                Ok(Done::Worker(worker)) => return Ok(worker),
+                Ok(other) => return Err(Error::new(Kind::Bug, "store_error", format!("the store answered {other:?}"))),
+                Err(error) => error,
+            };
+            let former = refused.details.as_ref().and_then(|d| d["worker"].as_i64());
+            let Some(former) = former.filter(|_| refused.code == "worker_exists") else { return Err(refused) };
+            let is_alive = announced == Some(&Announced::Taken) || shared.store.is_connected(former) == Some(true);
+            if is_alive || shared.clock.mono_ms() >= deadline_ms {
+                return Err(refused);
+            }
+            let began_ms = shared.clock.mono_ms();
+            let rows = shared.store.watched()?;
+            let beat = rows.iter().find(|w| w.id == former && !w.gone);
+            if beat.is_some_and(|w| *seen.get_or_insert(w.beat) != w.beat) {
+                return Err(refused);
+            }
+            // Whoever holds the lock file of the name is the only one of the machine to have it.
+            let sign = if announced == Some(&Announced::Alone) { Sign::Dead } else { Sign::None };
+            let beat = beat.map(|w| Beat { worker: w.id, beat: w.beat, lease_ms: w.lease_ms });
+            let verdicts = watch.look((began_ms, shared.clock.mono_ms()), beat.as_slice(), |_| sign);
+            if let Some(verdict) = verdicts.first() {
+                self.commit_one(Op::WorkerGone { worker: former, beat: Some(verdict.beat), stopped: false })?;
+            } else {
+                if seen.is_some() && watch.is_new() {
+                    tracing::warn!(worker = new.name, "waiting to see whether the former worker of that name is alive");
+                }
+                let pause = Duration::from_millis(watch.pause_ms().max(1) as u64);
+                if self.inner.closed.wait(NAME_EVERY.min(pause)) {
+                    return Err(refused);
+                }
+            }
+        }
+    }
+
+    /// Remembers that a worker was told to stop: what it still holds if it is killed before its end is handed back.
+    pub fn draining(&self, session: &Session) {
+        self.inner.shared.send(Op::Draining { worker: session.worker() });
     }
 
     /// Ends a worker's session: whatever it still holds is queued again at once, not counted as an attempt.
     pub fn detach(&self, session: &Session) {
         session.close();
         self.inner.shared.sessions.lock().retain(|s| s.name != session.name);
-        if let Err(error) = self.commit_one(Op::WorkerGone { name: session.name.clone(), stopped: true }) {
-            tracing::warn!(worker = session.name, %error, "the worker's steps could not be handed back; their leases will end");
+        let worker = session.worker();
+        let stops = Op::WorkerGone { worker, beat: None, stopped: true };
+        if let Err(error) = self.commit_one(stops.clone()) {
+            tracing::warn!(worker = session.name, %error, "the worker's steps could not be handed back yet");
+            self.inner.shared.send(stops);
         }
+        self.store().withdraw(worker);
         if let Some(liveness) = &mut *self.inner.liveness.lock() {
             liveness.withdraw(&session.name);
         }
@@ -600,7 +686,7 @@ impl Engine {
             task: claimed.task,
             no: claimed.no,
             fence: claimed.fence,
-            worker: session.worker,
+            worker: session.worker(),
             report,
             events,
         });
@@ -611,17 +697,13 @@ impl Engine {
         self.inner.shared.poke();
     }
 
-    /// Extends leases; gives back those that are lost.
-    pub fn renew(&self, session: &Session, held: Vec<(i64, u16, u32)>) -> Result<Vec<(i64, u16, u32)>, Error> {
-        match self.commit_one(Op::Renew { held, until: self.now() + session.lease_ms })? {
-            Done::Renewed { lost } => Ok(lost),
-            _ => Ok(Vec::new()),
+    /// Those of some claims of a worker that are no longer its own.
+    pub fn lost(&self, session: &Session, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
+        let lost = self.store().lost(held)?;
+        for claim in &lost {
+            session.forget(*claim);
         }
-    }
-
-    /// Those of some leases that are no longer held, without extending any.
-    pub fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
-        self.store().lost(held)
+        Ok(lost)
     }
 
     /// The recorded result of a step, if it can be had without reading the store.
@@ -694,30 +776,17 @@ fn absolute(url: &str) -> String {
 }
 
 fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing, mut retention: Retention) {
-    let mut beaten: HashMap<i64, Instant> = HashMap::new();
-    while !closing.wait(DEAD_EVERY) {
-        let sessions = shared.sessions.lock().clone();
-        beaten.retain(|worker, _| sessions.iter().any(|s| s.worker == *worker));
-        for session in &sessions {
-            let every = HEARTBEAT_MAX.min(Duration::from_millis(session.lease_ms as u64 / 3));
-            let last = beaten.entry(session.worker).or_insert_with(Instant::now);
-            if last.elapsed() >= every {
-                *last = Instant::now();
-                shared.send(Op::Heartbeat { worker: session.worker });
-            }
-        }
-        if sessions.is_empty() {
+    let mut watcher = Watcher::default();
+    while !closing.wait(DEAD_EVERY.min(Duration::from_millis(watcher.pause_ms().max(1) as u64))) {
+        if !shared.is_active() {
             continue;
         }
         let dead = liveness.lock().as_ref().map(Liveness::dead).unwrap_or_default();
-        for name in dead {
-            tracing::warn!(worker = name, "a worker's process is gone; its steps are queued again");
-            let gone = shared.commit(vec![Op::WorkerGone { name: name.clone(), stopped: false }]);
-            if gone.iter().all(Result::is_ok)
-                && let Some(liveness) = &*liveness.lock()
-            {
-                liveness.buried(&name);
-            }
+        if let Some(watched) = watcher.turn(shared, &dead)
+            && let Some(liveness) = &*liveness.lock()
+        {
+            // Whoever is watched no more has been declared gone.
+            dead.iter().filter(|name| !watched.contains(name)).for_each(|name| liveness.forget(name));
         }
         retention.turn(shared);
     }

@@ -1,17 +1,35 @@
-//! Which workers on this machine are alive: each holds a lock on a file of its own while its process lives.
+//! Who is alive: lock files beside an embedded store, and the watch over the heartbeats of others.
 //!
-//! The kernel drops the lock with the process, however it dies, so that another process on the same store can hand
-//! the dead worker's steps on at once instead of waiting for their leases to end.
+//! On one machine each worker holds a lock on a file of its own while its process lives. The kernel drops the lock with
+//! the process, however it dies, so that another process on the same store can hand the dead worker's steps on at once.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use tasker_core::watch::{Beat, Sign, Watch};
+use tasker_store::{Done, Op};
+use tasker_wire::Error;
+
+use crate::committer::Shared;
 
 /// The lock files beside one store.
 #[derive(Debug)]
 pub(crate) struct Liveness {
     folder: PathBuf,
     own: HashMap<String, File>,
+}
+
+/// What became of an announcement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// No other process of the machine has a worker of that name.
+    Alone,
+    /// Another process has.
+    Taken,
+    /// There is no lock file to be had.
+    Unknown,
 }
 
 impl Liveness {
@@ -23,13 +41,20 @@ impl Liveness {
     }
 
     /// Announces a worker of this process. Failing only costs the shortcut.
-    pub(crate) fn announce(&mut self, worker: &str) {
-        let held = std::fs::create_dir_all(&self.folder)
-            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join(worker)))
-            .and_then(|file| file.lock().map(|()| file));
-        match held {
-            Ok(file) => drop(self.own.insert(worker.into(), file)),
-            Err(error) => tracing::warn!(worker, %error, "no lock file; a crash is noticed only when leases end"),
+    pub(crate) fn announce(&mut self, worker: &str) -> Announced {
+        let opened = std::fs::create_dir_all(&self.folder)
+            .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join(worker)));
+        let locked = opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+        match locked {
+            Ok(file) => {
+                self.own.insert(worker.into(), file);
+                Announced::Alone
+            }
+            Err(TryLockError::WouldBlock) => Announced::Taken,
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(worker, %error, "no lock file; a crash is noticed only after a lease of silence");
+                Announced::Unknown
+            }
         }
     }
 
@@ -41,7 +66,7 @@ impl Liveness {
         }
     }
 
-    /// Workers that announced themselves and whose process is gone. Their files stay until [`Liveness::buried`].
+    /// Workers that announced themselves and whose process is gone. Their files stay until [`Liveness::forget`].
     pub(crate) fn dead(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
         entries
@@ -58,8 +83,11 @@ impl Liveness {
     }
 
     /// A dead worker's steps have been handed on.
-    pub(crate) fn buried(&self, worker: &str) {
-        let _ = std::fs::remove_file(self.folder.join(worker));
+    pub(crate) fn forget(&self, worker: &str) {
+        // A new life may have taken the name, and the file, in this moment.
+        if self.is_unlocked(worker) {
+            let _ = std::fs::remove_file(self.folder.join(worker));
+        }
     }
 
     fn is_unlocked(&self, name: &str) -> bool {
@@ -68,5 +96,82 @@ impl Liveness {
             Ok(()) => true,
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
         }
+    }
+}
+
+/// Watches the workers of other processes and declares those gone that are.
+#[derive(Default)]
+pub(crate) struct Watcher {
+    watch: Watch,
+    /// When the next look is due, by the monotonic clock.
+    next_ms: i64,
+    /// Somebody's connection was gone at the last look.
+    is_alert: bool,
+    /// Verdicts on their way to the store.
+    asked: Vec<Receiver<Result<Done, Error>>>,
+}
+
+impl Watcher {
+    /// How long after a look the next one is due.
+    pub(crate) fn pause_ms(&self) -> i64 {
+        self.watch.pause_ms()
+    }
+
+    /// Looks if it is time to; at once if `dead` names workers whose processes were seen to end. Gives the names of all
+    /// workers that it saw, if it looked.
+    pub(crate) fn turn(&mut self, shared: &Shared, dead: &[String]) -> Option<Vec<String>> {
+        let mut failed = false;
+        self.asked.retain(|answer| match answer.try_recv() {
+            Err(TryRecvError::Empty) => true,
+            Ok(answer) => {
+                failed |= answer.is_err();
+                false
+            }
+            Err(TryRecvError::Disconnected) => false,
+        });
+        if failed || shared.is_failing() {
+            // Who cannot write cannot beat either.
+            self.watch.restart();
+        }
+        let began_ms = shared.clock.mono_ms();
+        let cut_off = shared.store.cut_off();
+        let alarm = !cut_off.is_empty() && !self.is_alert;
+        if !shared.is_active() || (began_ms < self.next_ms && dead.is_empty() && !alarm) {
+            return None;
+        }
+        self.is_alert = !cut_off.is_empty();
+        // What cannot be read is looked at again with the next turn.
+        let rows = shared.store.watched().ok()?;
+        let ended_ms = shared.clock.mono_ms();
+        let own: Vec<i64> = shared.sessions.lock().iter().map(|s| s.worker()).collect();
+        let is_other = |id: &i64| !own.contains(id);
+        let name = |id: i64| rows.iter().find(|r| r.id == id).map(|r| r.name.as_str()).unwrap_or_default();
+        let beats: Vec<Beat> = rows
+            .iter()
+            .filter(|r| !r.gone && is_other(&r.id))
+            .map(|r| Beat { worker: r.id, beat: r.beat, lease_ms: r.lease_ms })
+            .collect();
+        let sign = |beat: &Beat| {
+            if dead.iter().any(|d| d == name(beat.worker)) {
+                Sign::Dead
+            } else if cut_off.contains(&beat.worker) {
+                Sign::CutOff
+            } else {
+                Sign::None
+            }
+        };
+        let mut ops = Vec::new();
+        for verdict in self.watch.look((began_ms, ended_ms), &beats, sign) {
+            let why = verdict.why.as_str();
+            tracing::warn!(worker = name(verdict.worker), "the worker is gone: {why}; its steps are queued again");
+            ops.push(Op::WorkerGone { worker: verdict.worker, beat: Some(verdict.beat), stopped: false });
+        }
+        let strays = rows.iter().filter(|r| r.gone && is_other(&r.id));
+        ops.extend(strays.map(|r| Op::WorkerGone { worker: r.id, beat: None, stopped: true }));
+        if !ops.is_empty() && self.asked.is_empty() {
+            self.asked = shared.submit(ops);
+        }
+        self.next_ms = began_ms + self.watch.pause_ms();
+        Some(rows.into_iter().map(|r| r.name).collect())
     }
 }

@@ -40,7 +40,7 @@ impl Retention {
 
     /// Removes a few tasks if it is time to.
     pub(crate) fn turn(&mut self, shared: &Shared) {
-        if self.days == 0 || Instant::now() < self.next {
+        if self.days == 0 || Instant::now() < self.next || !shared.clock.is_trusted() {
             return;
         }
         let started = Instant::now();

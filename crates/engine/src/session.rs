@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
 use tasker_store::sync::{Condvar, Mutex};
-use tasker_store::{ClaimRequest, Claimed, CutShort, TaskInfo};
+use tasker_store::{ClaimRequest, Claimed, CutShort, NewWorker, TaskInfo};
 
 /// In-process events kept for a worker that does not take them; the oldest are dropped.
 const EVENTS_KEPT: usize = 10_000;
@@ -14,23 +15,32 @@ const EVENTS_KEPT: usize = 10_000;
 /// A step given to a worker.
 #[derive(Debug)]
 pub struct Given {
-    /// The lease.
+    /// The claim.
     pub claimed: Claimed,
     /// Its task.
     pub info: Arc<TaskInfo>,
 }
 
+/// Task, step number and fencing token of a claim.
+type Key = (i64, u16, u32);
+
 /// A worker's seat. The engine fills `inbox` as far as the worker has free slots; nothing is claimed ahead.
 #[derive(Debug)]
 pub struct Session {
-    /// Store's number of the worker.
-    pub worker: i64,
-    /// Unique name.
+    /// Name, unique among the living.
     pub name: String,
     /// Queues it takes from.
     pub queues: Arc<[String]>,
-    /// Length of a lease, milliseconds.
+    /// How long it may be silent, milliseconds.
     pub lease_ms: i64,
+    /// What it is registered as: again, if it was declared gone.
+    pub(crate) new: NewWorker,
+    /// Number of its row; 0: it was declared gone and has no new one yet.
+    worker: AtomicI64,
+    /// When its latest heartbeat was stored, by the monotonic clock.
+    beaten_ms: AtomicI64,
+    /// Steps that all workers of this process hold.
+    held_here: Arc<AtomicUsize>,
     free: AtomicUsize,
     claiming: AtomicBool,
     inbox: Mutex<Inbox>,
@@ -41,28 +51,84 @@ pub struct Session {
 #[derive(Debug, Default)]
 struct Inbox {
     given: VecDeque<Given>,
+    /// Claims whose end has not been stored; whether each is of a suspect.
+    held: FxHashMap<Key, bool>,
     cut_short: Vec<CutShort>,
     events: VecDeque<Arc<str>>,
     events_dropped: u64,
-    /// Another process wrote to the store: leases may be gone without a word.
+    /// Another process wrote to the store: claims may be gone without a word.
     changed_outside: bool,
     waiting: usize,
     closed: bool,
 }
 
 impl Session {
-    pub(crate) fn new(worker: i64, name: String, queues: Arc<[String]>, lease_ms: i64, slots: usize) -> Session {
+    pub(crate) fn new(worker: i64, new: NewWorker, now_ms: i64, held_here: Arc<AtomicUsize>) -> Session {
         Session {
-            worker,
-            name,
-            queues,
-            lease_ms,
-            free: AtomicUsize::new(slots),
+            name: new.name.clone(),
+            queues: new.queues.clone().into(),
+            lease_ms: new.lease_ms,
+            worker: AtomicI64::new(worker),
+            beaten_ms: AtomicI64::new(now_ms),
+            held_here,
+            free: AtomicUsize::new(new.slots as usize),
+            new,
             claiming: AtomicBool::new(true),
             inbox: Mutex::default(),
             arrival: Condvar::new(),
             events_arrived: Condvar::new(),
         }
+    }
+
+    /// Store's number of the worker: that of its present life.
+    pub fn worker(&self) -> i64 {
+        self.worker.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_worker(&self, worker: i64) {
+        self.worker.store(worker, Ordering::Release);
+    }
+
+    /// How long ago, by the monotonic clock, its latest heartbeat was stored.
+    pub(crate) fn silent_ms(&self, now_ms: i64) -> i64 {
+        now_ms - self.beaten_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_beaten(&self, now_ms: i64) {
+        self.beaten_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Claims whose end has not been stored.
+    pub(crate) fn held(&self) -> Vec<(i64, u16, u32)> {
+        self.inbox.lock().held.keys().copied().collect()
+    }
+
+    pub(crate) fn holds_suspect(&self) -> bool {
+        self.inbox.lock().held.values().any(|is_suspect| *is_suspect)
+    }
+
+    /// A claim has ended, whoever ended it; whether it was one of this worker's.
+    pub fn forget(&self, claim: (i64, u16, u32)) -> bool {
+        let was_held = self.inbox.lock().held.remove(&claim).is_some();
+        if was_held {
+            self.held_here.fetch_sub(1, Ordering::AcqRel);
+        }
+        was_held
+    }
+
+    /// Something else has ended in this process: a suspect may have waited for that.
+    pub(crate) fn look_again(&self) {
+        let inbox = self.inbox.lock();
+        if !inbox.given.is_empty() && inbox.waiting > 0 {
+            self.arrival.notify_one();
+        }
+    }
+
+    /// How many of the steps given may be taken now: a suspect only once nothing else is held.
+    fn takeable(&self, inbox: &Inbox) -> usize {
+        let is_alone = self.held_here.load(Ordering::Acquire) <= 1;
+        let suspect = inbox.given.iter().position(|g| g.claimed.suspect);
+        suspect.filter(|_| !is_alone).unwrap_or(inbox.given.len())
     }
 
     /// Gives slots back; call before sending the report that frees them, so that its commit can fill them again.
@@ -78,7 +144,10 @@ impl Session {
     /// Ends the session: every waiting call returns.
     pub fn close(&self) {
         self.stop_claiming();
-        self.inbox.lock().closed = true;
+        let mut inbox = self.inbox.lock();
+        inbox.closed = true;
+        self.held_here.fetch_sub(inbox.held.drain().count(), Ordering::AcqRel);
+        drop(inbox);
         self.arrival.notify_all();
         self.events_arrived.notify_all();
     }
@@ -91,6 +160,9 @@ impl Session {
     /// Takes a step that was given, without waiting. Wakes another waiting taker if more is there.
     pub fn try_take(&self) -> Option<Given> {
         let mut inbox = self.inbox.lock();
+        if self.takeable(&inbox) == 0 {
+            return None;
+        }
         let given = inbox.given.pop_front();
         if given.is_some() && !inbox.given.is_empty() && inbox.waiting > 0 {
             self.arrival.notify_one();
@@ -100,13 +172,18 @@ impl Session {
 
     /// Takes the step that was given last, without waiting.
     pub fn try_take_newest(&self) -> Option<Given> {
-        self.inbox.lock().given.pop_back()
+        let mut inbox = self.inbox.lock();
+        // A suspect is given last, and alone.
+        if self.takeable(&inbox) < inbox.given.len() {
+            return None;
+        }
+        inbox.given.pop_back()
     }
 
     /// Takes up to `max` steps, without waiting.
     pub fn try_take_many(&self, max: usize) -> Vec<Given> {
         let mut inbox = self.inbox.lock();
-        let count = max.min(inbox.given.len());
+        let count = max.min(self.takeable(&inbox));
         inbox.given.drain(..count).collect()
     }
 
@@ -115,7 +192,7 @@ impl Session {
         let deadline = Instant::now() + timeout;
         let mut inbox = self.inbox.lock();
         inbox.waiting += 1;
-        inbox = self.arrival.wait_while(inbox, deadline, |inbox| inbox.given.is_empty() && !inbox.closed);
+        inbox = self.arrival.wait_while(inbox, deadline, |inbox| self.takeable(inbox) == 0 && !inbox.closed);
         inbox.waiting -= 1;
     }
 
@@ -124,9 +201,14 @@ impl Session {
         self.inbox.lock().waiting
     }
 
-    /// Leases of steps given and not taken: task, step number, fence.
+    /// Steps given and not taken: task, step number, fence.
     pub fn untaken(&self) -> Vec<(i64, u16, u32)> {
         self.inbox.lock().given.iter().map(|g| (g.claimed.task, g.claimed.no, g.claimed.fence)).collect()
+    }
+
+    /// Takes all that was given and not taken, suspects too: to hand it back.
+    pub fn take_back(&self) -> Vec<Given> {
+        self.inbox.lock().given.drain(..).collect()
     }
 
     /// Steps given and not taken.
@@ -141,12 +223,11 @@ impl Session {
     }
 
     pub(crate) fn claim_request(&self) -> Option<ClaimRequest> {
-        let slots = self.free.load(Ordering::Acquire);
-        (slots > 0 && self.claiming.load(Ordering::Acquire)).then(|| ClaimRequest {
-            worker: self.worker,
+        let (slots, worker) = (self.free.load(Ordering::Acquire), self.worker());
+        (slots > 0 && worker > 0 && self.claiming.load(Ordering::Acquire)).then(|| ClaimRequest {
+            worker,
             queues: self.queues.clone(),
             slots,
-            lease_ms: self.lease_ms,
         })
     }
 
@@ -155,7 +236,9 @@ impl Session {
             return;
         }
         self.free.fetch_sub(given.len(), Ordering::AcqRel);
+        self.held_here.fetch_add(given.len(), Ordering::AcqRel);
         let mut inbox = self.inbox.lock();
+        inbox.held.extend(given.iter().map(|g| ((g.claimed.task, g.claimed.no, g.claimed.fence), g.claimed.suspect)));
         inbox.given.extend(given);
         // One waiter is enough: whoever takes a step wakes the next while there are more.
         if inbox.waiting > 0 {
@@ -164,6 +247,7 @@ impl Session {
     }
 
     pub(crate) fn tell_cut_short(&self, cut: CutShort) {
+        self.forget((cut.task, cut.no, cut.fence));
         self.inbox.lock().cut_short.push(cut);
     }
 

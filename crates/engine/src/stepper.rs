@@ -1,7 +1,7 @@
 //! An engine whose caller takes every turn itself and owns its time: for simulations.
 //!
 //! What runs is the committer of [`crate::Engine`], its cache and its sessions; only the threads and the clock are the
-//! caller's. The housekeeper's part (heartbeats, burying dead workers) is left to the caller.
+//! caller's. When others are watched ([`Stepper::watch`]) is for the caller to say.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -15,22 +15,36 @@ use crate::Session;
 use crate::clock::Clock;
 use crate::committer::{Loop, Shared};
 use crate::create;
+use crate::liveness::Watcher;
 use crate::schemas::Schemas;
+
+/// What another process stores that takes a worker for gone; for tests of workers.
+pub fn declare_gone(engine: &crate::Engine, name: &str) -> Result<(), Error> {
+    let store = engine.shared_store();
+    let worker = store.watched()?.into_iter().find(|w| w.name == name).map(|w| w.id).unwrap_or_default();
+    let ops = [Op::WorkerGone { worker, beat: None, stopped: false }];
+    let holding = tasker_store::Holding::default();
+    let (now, max_crashes) = (engine.now(), engine.max_crashes());
+    let batch =
+        tasker_store::Batch { ops: &ops, claims: &[], holding, now, jitter_seed: None, max_crashes, knows: &|_| true };
+    store.commit(&batch).map(drop)
+}
 
 /// One process on a store, without threads.
 pub struct Stepper {
     shared: Shared,
     state: Loop,
+    watcher: Watcher,
     schemas: Schemas,
 }
 
 impl Stepper {
-    /// A process that starts at time `now`, or at the store's high-water mark if that is later.
-    pub fn new(store: Arc<dyn Store>, now: i64, max_crashes: u32) -> Result<Stepper, Error> {
-        let clock = Clock::standing(now, store.high_water()?);
+    /// A process that starts when its monotonic clock shows `mono_ms`; the store tells the time by that.
+    pub fn new(store: Arc<dyn Store>, mono_ms: i64, max_crashes: u32) -> Result<Stepper, Error> {
+        let clock = Clock::standing(mono_ms, store.clock_offset(), store.high_water()?);
         let shared = Shared::new(store, clock, true, max_crashes);
         let state = Loop::new(&shared);
-        Ok(Stepper { shared, state, schemas: Schemas::default() })
+        Ok(Stepper { shared, state, watcher: Watcher::default(), schemas: Schemas::default() })
     }
 
     /// Unix milliseconds by the process's clock.
@@ -40,7 +54,22 @@ impl Stepper {
 
     /// Lets time pass.
     pub fn advance(&self, ms: i64) {
-        self.shared.clock.advance(ms);
+        self.shared.clock.pass(ms);
+    }
+
+    /// When its next heartbeat is due, by its monotonic clock.
+    pub fn next_beat_ms(&self) -> Option<i64> {
+        self.state.next_beat_ms(&self.shared)
+    }
+
+    /// Watches the workers of other processes, if it is time to. `dead`: names of those whose processes were seen to end.
+    pub fn watch(&mut self, dead: &[String]) {
+        self.watcher.turn(&self.shared, dead);
+    }
+
+    /// Sees to what is due though it has no workers, as a server does.
+    pub fn serve(&self) {
+        self.shared.serve();
     }
 
     /// Whether the committer would take its next turn at once.
@@ -55,7 +84,12 @@ impl Stepper {
 
     /// When the next row falls due as far as the process knows, Unix milliseconds.
     pub fn next_wake(&self) -> Option<i64> {
-        self.state.next_wake()
+        self.state.next_wake().filter(|_| self.shared.is_active())
+    }
+
+    /// How long after a look at others the next one is due, milliseconds.
+    pub fn watch_every_ms(&self) -> i64 {
+        self.watcher.pause_ms()
     }
 
     /// Takes one turn of the committer.
@@ -91,8 +125,8 @@ impl Stepper {
 
     /// Gives a worker its seat once [`Op::AddWorker`] has been answered with `worker`.
     pub fn seat(&self, worker: i64, new: &NewWorker) -> Arc<Session> {
-        let (queues, slots) = (new.queues.clone().into(), new.slots as usize);
-        let session = Arc::new(Session::new(worker, new.name.clone(), queues, new.lease_ms, slots));
+        let (now_ms, held) = (self.shared.clock.mono_ms(), self.shared.held.clone());
+        let session = Arc::new(Session::new(worker, new.clone(), now_ms, held));
         self.shared.sessions.lock().push(session.clone());
         self.shared.poke();
         session

@@ -2,7 +2,8 @@
 //!
 //! The server keeps nothing of its own: any number may stand before one database, and a worker that loses one goes to
 //! the next. Each connection has a stream of batches up and of outcomes and news down, and calls for reads; the shapes
-//! are those of [`tasker_store::remote::shapes`]. When a connection ends, what its workers held is queued again.
+//! are those of [`tasker_store::remote::shapes`]. Workers keep what they hold over a connection that breaks; those of one that does
+//! not come back within [`tasker_store::RETURN_MS`] are gone.
 
 mod service;
 mod session;
@@ -10,14 +11,14 @@ mod session;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tasker_runtime::Engine;
 use tasker_store::sync::Mutex;
 use tasker_wire::{Error, Kind};
-use tokio::sync::{RwLock, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use tonic::transport::Server as Transport;
 use tonic::transport::server::TcpIncoming;
 
@@ -37,25 +38,14 @@ struct Shared {
     /// Number of the session that made the news; 0: this engine.
     news: broadcast::Sender<u64>,
     sessions: AtomicU64,
-    /// Session of each worker.
-    workers: Mutex<HashMap<String, Arc<Seat>>>,
-    /// Who takes workers over from another session, or buries them, writes; who stores a batch reads meanwhile, so that
-    /// nothing is claimed over a connection that has been replaced.
-    takeover: Arc<RwLock<()>>,
+    /// Session of each worker, by the number of its row.
+    workers: Mutex<HashMap<i64, u64>>,
     draining: watch::Sender<bool>,
 }
 
-/// What others may know of a session.
-struct Seat {
-    number: u64,
-    /// Its process has connected again.
-    replaced: AtomicBool,
-}
-
 impl Shared {
-    fn new_seat(&self) -> Arc<Seat> {
-        let number = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Seat { number, replaced: AtomicBool::new(false) })
+    fn new_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -88,7 +78,6 @@ impl Server {
             news: broadcast::channel(NEWS).0,
             sessions: AtomicU64::new(0),
             workers: Mutex::default(),
-            takeover: Arc::default(),
             draining: watch::channel(false).0,
         });
         let tells = shared.news.clone();

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use subtle::ConstantTimeEq;
-use tasker_store::remote::shapes::{self, ASK, BytesCodec, MESSAGE_MAX, SESSION};
+use tasker_store::remote::shapes::{self, ASK, Ask, BytesCodec, MESSAGE_MAX, SESSION};
 use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::server::{Grpc, StreamingService, UnaryService};
@@ -88,10 +88,14 @@ impl UnaryService<Bytes> for Answer {
     type Future = Answering<Bytes>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let engine = self.0.engine.clone();
+        let shared = self.0.clone();
         let answer = tokio::task::spawn_blocking(move || {
+            let engine = &shared.engine;
             let asked = shapes::read(request.get_ref());
             let answer = match asked {
+                Ok(Ask::IsConnected { worker }) if shared.workers.lock().contains_key(&worker) => {
+                    Ok(tasker_wire::json_of(&Some(true)))
+                }
                 Ok(ask) => shapes::answer(&*engine.shared_store(), ask, engine.now()),
                 Err(error) => Err(error.into()),
             };

@@ -1,27 +1,27 @@
 //! One connection: its batches, one after the other, and news of what others wrote.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tasker_store::remote::shapes::{self, CommittedShape, Down, OLDEST_PROTOCOL, PROTOCOL, Up};
-use tasker_store::{Batch, ClaimRequest, NewWorker, Op};
+use tasker_store::{Batch, Done, Holding, Op, RETURN_MS};
 use tasker_wire::{Error, Kind};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
-use crate::{Seat, Shared, is_true};
+use crate::{Shared, is_true};
 
 struct Session {
-    seat: Arc<Seat>,
+    number: u64,
     shared: Arc<Shared>,
     down: mpsc::Sender<Bytes>,
 }
 
 /// Runs a connection to its end.
 pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mpsc::Sender<Bytes>) {
-    let session = Session { seat: shared.new_seat(), shared, down };
+    let session = Session { number: shared.new_session(), shared, down };
     let mut draining = session.shared.draining.subscribe();
     let mut news = session.shared.news.subscribe();
     let refused = greet(&session, &mut up).await.err();
@@ -41,7 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mps
                 Ok(None) | Err(_) => break false,
             },
             heard = news.recv() => match heard {
-                Ok(session_of_it) if session_of_it == session.seat.number => {}
+                Ok(session_of_it) if session_of_it == session.number => {}
                 Ok(_) | Err(RecvError::Lagged(_)) => {
                     // One word for all that is known by now.
                     news = news.resubscribe();
@@ -57,24 +57,26 @@ pub(crate) async fn run(shared: Arc<Shared>, mut up: Streaming<Bytes>, down: mps
     if is_draining {
         // What the workers hold stays theirs: they go to another server with it, or come back to this one.
         session.send(&Down::Goodbye).await;
+        session.forget();
     } else {
-        session.bury().await;
+        session.miss().await;
     }
 }
 
 async fn greet(session: &Session, up: &mut Streaming<Bytes>) -> Result<(), Error> {
     let first = up.message().await.ok().flatten();
-    let workers = match first.as_deref().map(shapes::read::<Up>).transpose()? {
-        Some(Up::Hello { protocol: OLDEST_PROTOCOL..=PROTOCOL, workers }) => workers,
-        Some(Up::Hello { protocol, .. }) => {
+    let workers = match first.as_deref().map(shapes::hello).transpose()? {
+        Some((OLDEST_PROTOCOL..=PROTOCOL, workers)) => workers,
+        Some((protocol, _)) => {
             let message =
                 format!("the server speaks version {PROTOCOL} of the protocol, the worker version {protocol}");
             return Err(Error::new(Kind::Invalid, "wrong_protocol", message)
                 .hint("use a server of the worker's release or of the one after it"));
         }
-        _ => return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection begins with a hello")),
+        None => return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection begins with a hello")),
     };
-    session.welcome_back(workers).await?;
+    // They are back: their former connection may not even have been missed.
+    session.shared.workers.lock().extend(workers.into_iter().map(|worker| (worker, session.number)));
     let store = session.shared.engine.shared_store();
     let high_water = tokio::task::spawn_blocking(move || store.high_water()).await.unwrap_or(Ok(0))?;
     let (durability, now) = (session.shared.engine.durability(), session.shared.engine.now());
@@ -88,62 +90,42 @@ impl Session {
         self.down.send(shapes::bytes(message)).await.is_ok()
     }
 
-    /// Registers the workers of a process whose former connection broke.
-    async fn welcome_back(&self, workers: Vec<NewWorker>) -> Result<(), Error> {
-        if workers.is_empty() {
-            return Ok(());
-        }
-        let _alone = self.shared.takeover.write().await;
-        let mut ops = Vec::new();
-        for worker in workers {
-            // Its former connection may not have been missed yet; what was claimed over it may never have arrived.
-            if let Some(former) = self.shared.workers.lock().insert(worker.name.clone(), self.seat.clone()) {
-                former.replaced.store(true, Ordering::Release);
-                ops.push(Op::WorkerGone { name: worker.name.clone(), stopped: false });
-            }
-            ops.push(Op::AddWorker(Box::new(worker)));
-        }
-        self.store_ops(ops).await
+    /// Workers that came over this connection, and have not come back by another.
+    fn own_workers(&self) -> Vec<i64> {
+        let workers = self.shared.workers.lock();
+        workers.iter().filter(|(_, session)| **session == self.number).map(|(worker, _)| *worker).collect()
     }
 
-    /// What the workers of a connection that ended still held is queued again.
-    async fn bury(&self) {
-        let _alone = self.shared.takeover.write().await;
-        let mut lost = Vec::new();
-        self.shared.workers.lock().retain(|name, seat| {
-            let is_own = Arc::ptr_eq(seat, &self.seat);
-            if is_own {
-                lost.push(name.clone());
-            }
-            !is_own
-        });
-        if lost.is_empty() {
+    /// The connection ended without a goodbye. Who does not return in time is gone; who has returned to another server of
+    /// the same store moves its beat on there, and stays.
+    async fn miss(&self) {
+        let missed = self.own_workers();
+        if missed.is_empty() {
             return;
         }
-        tracing::warn!(workers = lost.join(", "), "the connection to workers is gone; what they held is queued again");
-        for name in lost {
-            // In order with a return of the worker, which waits for the lock; if it fails, as soon as it can be had.
-            let gone = Op::WorkerGone { name: name.clone(), stopped: false };
-            if self.store_ops(vec![gone]).await.is_err() {
-                self.shared.engine.worker_lost(&name);
-            }
+        let engine = self.shared.engine.clone();
+        let beats = tokio::task::spawn_blocking(move || engine.beats(&missed)).await;
+        // Without an answer the store is away; whoever stays silent is missed by those who watch.
+        let Ok(Ok(beats)) = beats else { return self.forget() };
+        tokio::time::sleep(Duration::from_millis(RETURN_MS as u64)).await;
+        let own = self.own_workers();
+        let gone: Vec<(i64, i64)> = beats.into_iter().filter(|(worker, _)| own.contains(worker)).collect();
+        if !gone.is_empty() {
+            tracing::warn!(workers = gone.len(), "workers did not come back after their connection broke");
+            self.shared.engine.declare_gone(&gone);
         }
+        self.forget();
     }
 
-    async fn store_ops(&self, ops: Vec<Op>) -> Result<(), Error> {
-        let (shared, number) = (self.shared.clone(), self.seat.number);
-        let max_crashes = shared.engine.max_crashes();
-        let batch = move || store(&shared, number, &ops, &[], None, max_crashes, &[]).map(drop);
-        tokio::task::spawn_blocking(batch).await.unwrap_or_else(|_| Err(panicked()))
+    fn forget(&self) {
+        self.shared.workers.lock().retain(|_, session| *session != self.number);
     }
 
     /// Stores what a message asks for; gives the answer to it.
     async fn commit(&self, message: Bytes) -> Bytes {
-        let (shared, seat) = (self.shared.clone(), self.seat.clone());
-        let stays = shared.takeover.clone().read_owned().await;
+        let (shared, number) = (self.shared.clone(), self.number);
         let done = tokio::task::spawn_blocking(move || {
-            let _stays = stays;
-            let outcome = take(&shared, &seat, &message).map(Box::new).map_err(Into::into);
+            let outcome = take(&shared, number, &message).map(Box::new).map_err(Into::into);
             shapes::bytes(&Down::Done { outcome, now: shared.engine.now() })
         });
         match done.await {
@@ -153,39 +135,32 @@ impl Session {
     }
 }
 
-fn take(shared: &Shared, seat: &Arc<Seat>, message: &[u8]) -> Result<CommittedShape, Error> {
-    let Up::Commit { ops, claims, jitter_seed, max_crashes, known } = shapes::read::<Up>(message)? else {
+fn take(shared: &Shared, session: u64, message: &[u8]) -> Result<CommittedShape, Error> {
+    let Up::Commit { ops, claims, holding, jitter_seed, max_crashes, known } = shapes::read::<Up>(message)? else {
         return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello"));
     };
-    if seat.replaced.load(Ordering::Acquire) {
-        let message = "the process has connected again; this connection is closed";
-        return Err(Error::new(Kind::Unavailable, "connection_replaced", message));
-    }
-    let templates = shared.engine.shared_store();
-    let ops = ops.into_iter().map(|op| op.into_op(&*templates)).collect::<Result<Vec<Op>, Error>>()?;
-    for op in &ops {
-        match op {
-            Op::AddWorker(worker) => drop(shared.workers.lock().insert(worker.name.clone(), seat.clone())),
-            Op::WorkerGone { name, .. } => drop(shared.workers.lock().remove(name)),
+    let engine = &shared.engine;
+    let store = engine.shared_store();
+    let ops = ops.into_iter().map(|op| op.into_op(&*store)).collect::<Result<Vec<Op>, Error>>()?;
+    let knows = |task| known.contains(&task);
+    let (steps, suspect) = holding;
+    let batch = Batch {
+        ops: &ops,
+        claims: &claims,
+        holding: Holding { steps, suspect },
+        now: engine.now(),
+        jitter_seed,
+        max_crashes,
+        knows: &knows,
+    };
+    let committed = store.commit(&batch)?;
+    for (op, result) in ops.iter().zip(&committed.results) {
+        match (op, result) {
+            (Op::AddWorker(_), Ok(Done::Worker(worker))) => drop(shared.workers.lock().insert(*worker, session)),
+            (Op::WorkerGone { worker, .. }, Ok(_)) => drop(shared.workers.lock().remove(worker)),
             _ => {}
         }
     }
-    store(shared, seat.number, &ops, &claims, jitter_seed, max_crashes, &known)
-}
-
-fn store(
-    shared: &Shared,
-    session: u64,
-    ops: &[Op],
-    claims: &[ClaimRequest],
-    jitter_seed: Option<u64>,
-    max_crashes: u32,
-    known: &[i64],
-) -> Result<CommittedShape, Error> {
-    let engine = &shared.engine;
-    let knows = |task| known.contains(&task);
-    let batch = Batch { ops, claims, now: engine.now(), jitter_seed, max_crashes, knows: &knows };
-    let committed = engine.shared_store().commit(&batch)?;
     engine.served(&committed);
     if committed.is_news() {
         // Nobody else may be connected.

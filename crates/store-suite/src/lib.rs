@@ -13,13 +13,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tasker_core::graph::Workflow;
 use tasker_core::id;
+use tasker_core::machine::{Holding, SUSPECT_WAITS_MS};
 use tasker_core::state::{AttemptEnd, DeadLetterReason, StepState, TaskState};
 use tasker_wire::{DeadLetterFilter, Error, EventFilter, Failure, Kind, Report, StepError, TaskFilter};
 use uuid::Uuid;
 
 use tasker_store::{
     AttemptRecord, Batch, ClaimRequest, Claimed, Committed, CutShort, Done, EventRecord, Idempotency, LetterOrder,
-    NewTask, NewWorker, Op, Order, PreparedEvent, Pruned, StepRecord, Store, TaskRecord, TemplateSource, compile,
+    NewTask, NewWorker, Op, Order, PreparedEvent, Pruned, StepRecord, Store, TaskRecord, TemplateSource, WatchedRecord,
+    compile,
 };
 
 /// Runs every scenario, each on a store of its own. The panic of a failing one names it.
@@ -68,15 +70,21 @@ scenarios![
     the_history_keeps_everything_a_handler_said,
     a_retry_waits_until_it_is_due,
     jitter_stays_within_a_tenth,
-    a_lease_that_ends_hands_the_step_on,
-    renewal_extends_leases_and_names_the_lost_ones,
+    a_silent_worker_loses_its_step_to_another,
+    a_running_step_has_no_deadline_and_lost_ones_are_named,
     a_released_step_is_claimed_again_without_an_attempt,
     a_released_step_can_rest_for_a_while,
     a_checkpoint_is_delivered_with_the_next_claim,
     a_checkpoint_of_a_lost_attempt_is_not_stored,
-    a_worker_that_died_costs_a_crash,
+    a_worker_that_died_with_one_step_costs_it_a_crash,
+    steps_whose_worker_died_with_several_run_alone,
+    a_busy_worker_reserves_a_suspect_that_no_idle_one_took,
     a_worker_that_stopped_costs_nothing,
-    a_worker_that_leaves_in_the_commit_that_ends_its_lease_leaves_what_it_got_since,
+    a_verdict_holds_only_if_the_beat_is_still_that,
+    a_drain_that_was_cut_is_a_hand_back,
+    what_was_given_and_never_arrived_goes_back,
+    what_a_gone_worker_claims_is_found_and_handed_back,
+    a_result_comes_before_what_is_due,
     a_step_that_kills_its_workers_is_given_up,
     a_delayed_task_starts_at_its_time,
     a_stale_task_becomes_a_dead_letter,
@@ -109,7 +117,7 @@ scenarios![
     results_come_in_the_order_asked,
     templates_are_stored_once_and_the_newest_is_found,
     listings_filter_sort_and_page,
-    workers_are_seen_and_come_back,
+    workers_are_seen_and_a_name_has_one_life_at_a_time,
     time_is_remembered,
     payloads_come_back_byte_for_byte,
     a_thousand_tasks_in_one_commit,
@@ -194,6 +202,7 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     now: Cell<i64>,
     jitter_seed: Cell<Option<u64>>,
+    holding: Cell<Holding>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -204,7 +213,7 @@ struct Made {
 
 impl Setup {
     fn new(store: Arc<dyn Store>) -> Setup {
-        Setup { store, now: Cell::new(NOW), jitter_seed: Cell::new(None) }
+        Setup { store, now: Cell::new(NOW), jitter_seed: Cell::new(None), holding: Cell::default() }
     }
 
     fn pass(&self, ms: i64) {
@@ -218,6 +227,7 @@ impl Setup {
             now: self.now.get(),
             jitter_seed: self.jitter_seed.get(),
             max_crashes: 3,
+            holding: self.holding.get(),
             knows: &|_| false,
         };
         let committed = self.store.commit(&batch).unwrap();
@@ -278,7 +288,16 @@ impl Setup {
             lease_ms: LEASE_MS,
         };
         let Ok(Done::Worker(worker)) = self.one(Op::AddWorker(Box::new(worker))) else { panic!("no worker") };
-        ClaimRequest { worker, queues: queues.iter().map(ToString::to_string).collect(), slots: 10, lease_ms: LEASE_MS }
+        ClaimRequest { worker, queues: queues.iter().map(ToString::to_string).collect(), slots: 10 }
+    }
+
+    /// A worker dies, or has been silent for too long.
+    fn lose(&self, worker: &ClaimRequest) -> Committed {
+        self.commit(&[Op::WorkerGone { worker: worker.worker, beat: None, stopped: false }], &[])
+    }
+
+    fn watched(&self, worker: &ClaimRequest) -> Option<WatchedRecord> {
+        self.store.watched().unwrap().into_iter().find(|w| w.id == worker.worker)
     }
 
     fn claim(&self, by: &ClaimRequest, slots: usize) -> Vec<Claimed> {
@@ -425,9 +444,9 @@ fn creation_and_claim_in_one_commit(s: &Setup) {
     assert_eq!((claimed[0].task, claimed[0].no, claimed[0].fence, claimed[0].attempts), (task.id, 0, 1, 0));
     let info = claimed[0].info.as_ref().unwrap();
     assert_eq!((info.id, info.uuid, &*info.context), (task.id, uuid, "{}"));
-    assert_eq!(committed.next_wake, Some(NOW + LEASE_MS));
+    assert_eq!(committed.next_wake, None, "a running step has no deadline");
     let a = s.step(task, "a");
-    assert_eq!((a.step.state, a.step.wake_at), (StepState::InProgress, Some(NOW + LEASE_MS)));
+    assert_eq!((a.step.state, a.step.wake_at), (StepState::InProgress, None));
     assert_eq!(a.worker.as_deref(), Some("w"));
     assert_eq!(s.step(task, "b").step.state, StepState::Pending);
     assert!(s.claim(&worker, 10).is_empty(), "nothing is handed out twice");
@@ -599,14 +618,14 @@ fn jitter_stays_within_a_tenth(s: &Setup) {
     assert!(delays.len() > 20, "delays differ: {delays:?}");
 }
 
-fn a_lease_that_ends_hands_the_step_on(s: &Setup) {
+fn a_silent_worker_loses_its_step_to_another(s: &Setup) {
     let (first, second) = (s.worker("first", &["shop"]), s.worker("second", &["shop"]));
     let task = s.task_of(CHAIN);
     let lost = s.take(&first);
-    s.pass(LEASE_MS - 1);
-    assert_eq!(s.due(), 0);
-    s.pass(1);
-    let committed = s.commit(&[Op::Due { limit: 10 }], std::slice::from_ref(&second));
+    let beat = s.watched(&first).unwrap().beat;
+    let gone = Op::WorkerGone { worker: first.worker, beat: Some(beat), stopped: false };
+    let committed = s.commit(&[gone], std::slice::from_ref(&second));
+    assert_eq!(committed.results, [Ok(Done::Gone(Some(1)))]);
     let cut = CutShort { worker: first.worker, task: task.id, no: 0, fence: 1 };
     assert_eq!(committed.cut_short, [cut], "the first worker is told, if it lives");
     let taken = &committed.claimed[0][0];
@@ -623,7 +642,7 @@ fn a_lease_that_ends_hands_the_step_on(s: &Setup) {
     assert_eq!((s.step(task, "a").step.attempts, s.step(task, "a").step.crashes), (1, 1));
 }
 
-fn renewal_extends_leases_and_names_the_lost_ones(s: &Setup) {
+fn a_running_step_has_no_deadline_and_lost_ones_are_named(s: &Setup) {
     let worker = s.worker("w", &["shop"]);
     let task = s.task_of(WIDE);
     let held = s.claim(&worker, 3);
@@ -631,17 +650,10 @@ fn renewal_extends_leases_and_names_the_lost_ones(s: &Setup) {
     let keys: Vec<_> = held.iter().map(key).chain([(task.id, 9, 1), (task.id + 99, 0, 1)]).collect();
     let lost = vec![key(&held[1]), (task.id, 9, 1), (task.id + 99, 0, 1)];
     assert_eq!(s.store.lost(&keys).unwrap(), lost);
-    s.pass(LEASE_MS - 1);
-    let until = s.now.get() + LEASE_MS;
-    assert_eq!(s.one(Op::Renew { held: keys, until }), Ok(Done::Renewed { lost }));
-    s.pass(1);
-    assert_eq!(s.due(), 0, "the old end has passed");
-    assert_eq!(s.store.next_wake().unwrap(), Some(until));
-    s.pass(LEASE_MS);
-    assert_eq!(s.due(), 2);
-    let old = vec![key(&held[0])];
-    assert_eq!(s.one(Op::Renew { held: old.clone(), until }), Ok(Done::Renewed { lost: old }));
-    assert_eq!(s.step(task, "a").step.state, StepState::Enqueued);
+    s.pass(365 * 86_400_000);
+    assert_eq!((s.due(), s.store.next_wake().unwrap()), (0, None), "no time ends what runs");
+    assert_eq!(s.store.lost(&keys).unwrap(), lost);
+    assert!(s.finish(&worker, &held[0], success("1")));
 }
 
 fn a_released_step_is_claimed_again_without_an_attempt(s: &Setup) {
@@ -687,8 +699,8 @@ fn a_checkpoint_is_delivered_with_the_next_claim(s: &Setup) {
     s.due();
     let a = s.take(&worker);
     assert!(a.has_checkpoint);
-    s.pass(LEASE_MS);
-    s.due();
+    s.lose(&worker);
+    let worker = s.worker("w", &["shop"]);
     let a = s.take(&worker);
     assert!(a.has_checkpoint);
     assert_eq!(s.store.checkpoint(task.id, 0).unwrap().as_deref(), Some(r#"{"cursor":50}"#));
@@ -701,58 +713,155 @@ fn a_checkpoint_of_a_lost_attempt_is_not_stored(s: &Setup) {
     let worker = s.worker("w", &["shop"]);
     let task = s.task_of(CHAIN);
     let lost = s.take(&worker);
-    s.pass(LEASE_MS);
-    s.due();
+    s.lose(&worker);
     assert!(!s.finish(&worker, &lost, Report::Checkpoint { checkpoint: "{}".into(), execution_us: 1 }));
     assert_eq!(s.store.checkpoint(task.id, 0).unwrap(), None);
     assert!(!s.take(&worker).has_checkpoint);
 }
 
-fn a_worker_that_died_costs_a_crash(s: &Setup) {
+fn a_worker_that_died_with_one_step_costs_it_a_crash(s: &Setup) {
     let (dead, other) = (s.worker("dead", &["shop"]), s.worker("other", &["shop"]));
     let task = s.task_of(WIDE);
-    assert_eq!(s.claim(&dead, 2).len(), 2);
-    let kept = s.take(&other);
-    let committed = s.commit(&[Op::WorkerGone { name: "dead".into(), stopped: false }], std::slice::from_ref(&other));
-    assert_eq!(committed.claimed[0].len(), 2, "handed on in the same commit, long before the leases end");
+    assert_eq!(s.claim(&dead, 1).len(), 1);
+    let kept = s.claim(&other, 2);
+    let gone = Op::WorkerGone { worker: dead.worker, beat: None, stopped: false };
+    let committed = s.commit(std::slice::from_ref(&gone), std::slice::from_ref(&other));
+    assert_eq!(committed.claimed[0].len(), 1, "handed on in the same commit");
     let c = s.step(task, "c");
-    assert_eq!((c.step.state, c.step.fence), (StepState::InProgress, kept.fence), "another's step is left alone");
-    assert_eq!((s.step(task, "a").step.crashes, s.step(task, "a").step.attempts), (1, 0));
+    assert_eq!((c.step.state, c.step.fence), (StepState::InProgress, kept[1].fence), "another's step is left alone");
+    let a = s.step(task, "a").step;
+    assert_eq!((a.crashes, a.attempts, a.suspect), (1, 0, false));
     assert_eq!(s.ends(task, 0), [AttemptEnd::LeaseExpired]);
     assert!(s.store.workers().unwrap().iter().any(|w| w.name == "dead" && w.gone));
-    assert!(s.one(Op::WorkerGone { name: "never was".into(), stopped: false }).is_ok());
+    assert_eq!(s.one(gone), Ok(Done::Gone(None)), "once");
+    assert_eq!(s.one(Op::WorkerGone { worker: 99, beat: None, stopped: false }), Ok(Done::Gone(None)));
+}
+
+fn steps_whose_worker_died_with_several_run_alone(s: &Setup) {
+    let (dead, other) = (s.worker("dead", &["shop"]), s.worker("other", &["shop"]));
+    let task = s.task_of(WIDE);
+    assert_eq!(s.claim(&dead, 10).len(), 3);
+    s.lose(&dead);
+    for name in ["a", "b", "c"] {
+        let step = s.step(task, name).step;
+        assert_eq!((step.crashes, step.attempts, step.suspect), (0, 0, true), "{name} is not blamed");
+    }
+    let alone = s.take(&other);
+    assert!(alone.suspect);
+    s.holding.set(Holding { steps: 1, suspect: true });
+    s.pass(60_000);
+    assert!(s.claim(&other, 9).is_empty(), "nothing beside a suspect");
+    s.holding.set(Holding::default());
+    assert!(s.finish(&other, &alone, success("1")));
+    assert!(!s.step(task, "a").step.suspect, "it has ended once");
+    // Alone when its worker died, a step is to blame.
+    let killer = s.take(&other);
+    s.lose(&other);
+    let b = s.step(task, "b").step;
+    assert_eq!((killer.no, b.crashes, b.suspect), (1, 1, true));
+}
+
+fn a_busy_worker_reserves_a_suspect_that_no_idle_one_took(s: &Setup) {
+    let (dead, busy) = (s.worker("dead", &["shop"]), s.worker("busy", &["shop"]));
+    s.task_of(WIDE);
+    assert_eq!(s.claim(&dead, 2).len(), 2);
+    let own = s.take(&busy);
+    s.lose(&dead);
+    s.holding.set(Holding { steps: 1, suspect: false });
+    assert!(s.claim(&busy, 9).is_empty(), "it is left to an idle worker");
+    s.pass(SUSPECT_WAITS_MS);
+    let reserved = s.take(&busy);
+    assert!(reserved.suspect && !own.suspect);
 }
 
 fn a_worker_that_stopped_costs_nothing(s: &Setup) {
     let (stopped, other) = (s.worker("stopped", &["shop"]), s.worker("other", &["shop"]));
     let task = s.task_of(CHAIN);
     s.take(&stopped);
-    let committed = s.commit(&[Op::WorkerGone { name: "stopped".into(), stopped: true }], std::slice::from_ref(&other));
+    let stops = Op::WorkerGone { worker: stopped.worker, beat: None, stopped: true };
+    let committed = s.commit(&[stops], std::slice::from_ref(&other));
     assert_eq!((committed.claimed[0][0].fence, committed.claimed[0][0].attempts), (2, 0));
     assert_eq!(s.step(task, "a").step.crashes, 0);
     assert_eq!(s.ends(task, 0), [AttemptEnd::Released]);
 }
 
-fn a_worker_that_leaves_in_the_commit_that_ends_its_lease_leaves_what_it_got_since(s: &Setup) {
-    let (leaves, other) = (s.worker("leaves", &["shop"]), s.worker("other", &["shop"]));
+fn a_verdict_holds_only_if_the_beat_is_still_that(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
     let task = s.task_of(CHAIN);
-    s.take(&leaves);
-    s.pass(LEASE_MS);
-    // The lease ends, the step is given to the same worker again, and then the worker goes.
-    let ops = [Op::Due { limit: 10 }, Op::WorkerGone { name: "leaves".into(), stopped: true }];
-    s.commit(&ops, &[ClaimRequest { slots: 1, ..leaves }]);
-    assert_eq!(s.ends(task, 0), [AttemptEnd::LeaseExpired, AttemptEnd::Released]);
-    let committed = s.commit(&[], std::slice::from_ref(&other));
-    assert_eq!((committed.claimed[0][0].no, committed.claimed[0][0].fence), (0, 3));
+    let a = s.take(&worker);
+    let beat = s.watched(&worker).unwrap().beat;
+    let verdict = Op::WorkerGone { worker: worker.worker, beat: Some(beat), stopped: false };
+    let beats = Op::Heartbeat { worker: worker.worker, held: None };
+    let both = s.commit(&[beats.clone(), verdict.clone()], &[]).results;
+    assert_eq!(both, [Ok(Done::Beat { alive: true }), Ok(Done::Gone(None))]);
+    assert!(s.watched(&worker).unwrap().beat > beat);
+    assert_eq!(s.one(verdict), Ok(Done::Gone(None)));
+    assert_eq!(s.step(task, "a").step.state, StepState::InProgress);
+    assert!(s.finish(&worker, &a, success("1")));
+    s.lose(&worker);
+    assert_eq!(s.one(beats), Ok(Done::Beat { alive: false }), "it learns that it was declared gone");
+}
+
+fn a_drain_that_was_cut_is_a_hand_back(s: &Setup) {
+    let (dead, other) = (s.worker("dead", &["shop"]), s.worker("other", &["shop"]));
+    let task = s.task_of(WIDE);
+    assert_eq!(s.claim(&dead, 2).len(), 2);
+    s.one(Op::Draining { worker: dead.worker }).unwrap();
+    s.lose(&dead);
+    let a = s.step(task, "a").step;
+    assert_eq!((a.state, a.crashes, a.attempts, a.suspect), (StepState::Enqueued, 0, 0, false));
+    assert_eq!(s.ends(task, 0), [AttemptEnd::Released]);
+    assert_eq!(s.claim(&other, 10).len(), 3);
+}
+
+fn what_was_given_and_never_arrived_goes_back(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.task_of(WIDE);
+    let given = s.claim(&worker, 3);
+    let held = Some(vec![key(&given[0]), key(&given[2])]);
+    assert_eq!(s.one(Op::Heartbeat { worker: worker.worker, held }), Ok(Done::Beat { alive: true }));
+    assert_eq!(s.ends(task, 1), [AttemptEnd::Released]);
+    let states: Vec<StepState> = ["a", "b", "c"].iter().map(|name| s.step(task, name).step.state).collect();
+    assert_eq!(states, [StepState::InProgress, StepState::Enqueued, StepState::InProgress]);
+    assert!(s.finish(&worker, &given[0], success("1")));
+}
+
+fn what_a_gone_worker_claims_is_found_and_handed_back(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    s.lose(&worker);
+    assert!(s.watched(&worker).is_none());
+    let task = s.task_of(CHAIN);
+    let beats = Op::Heartbeat { worker: worker.worker, held: None };
+    let committed = s.commit(&[beats], std::slice::from_ref(&worker));
+    assert!(committed.claimed[0].is_empty(), "who learns that it is gone claims nothing");
+    // It has not heard of it yet.
+    s.take(&worker);
+    let watched = s.watched(&worker).unwrap();
+    assert!(watched.gone);
+    s.lose(&worker);
+    let a = s.step(task, "a").step;
+    assert_eq!((a.state, a.crashes, a.suspect), (StepState::Enqueued, 0, false));
+    assert!(s.watched(&worker).is_none());
+}
+
+fn a_result_comes_before_what_is_due(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.task_of(
+        "name: slow\nnamespace_name: shop\nlifecycle: {max_duration_minutes: 1, staleness_action: error}\nsteps: [{name: a, handler: h}]",
+    );
+    let a = s.take(&worker);
+    s.pass(3_600_000);
+    let committed = s.commit(&[Op::Due { limit: 10 }, finish(&worker, &a, success("1"))], &[]);
+    assert_eq!(committed.results[1], Ok(Done::Finished { accepted: true }));
+    assert_eq!(s.state(task), TaskState::Complete);
 }
 
 fn a_step_that_kills_its_workers_is_given_up(s: &Setup) {
-    let worker = s.worker("w", &["shop"]);
     let task = s.task_of(CHAIN);
     for _ in 0..3 {
+        let worker = s.worker("w", &["shop"]);
         s.take(&worker);
-        s.pass(LEASE_MS);
-        s.due();
+        s.lose(&worker);
     }
     assert_eq!((s.step(task, "a").step.state, s.state(task)), (StepState::Error, TaskState::BlockedByFailures));
     let last = s.history(task, 0).pop().unwrap();
@@ -784,8 +893,7 @@ fn a_stale_task_becomes_a_dead_letter(s: &Setup) {
         )
     };
     let (letter, error, none) = (s.task_of(&yaml("dlq")), s.task_of(&yaml("error")), s.task_of(&yaml("none")));
-    let held = s.claim(&worker, 3);
-    s.one(Op::Renew { held: held.iter().map(key).collect(), until: NOW + 120_000 }).unwrap();
+    assert_eq!(s.claim(&worker, 3).len(), 3);
     s.pass(60_000);
     let committed = s.commit(&[Op::Due { limit: 10 }], &[]);
     assert_eq!(committed.results, [Ok(Done::Due(2))]);
@@ -807,8 +915,10 @@ fn due_rows_are_handled_up_to_the_limit(s: &Setup) {
     for _ in 0..5 {
         s.task_of(ONE);
     }
-    assert_eq!(s.claim(&worker, 5).len(), 5);
-    s.pass(LEASE_MS);
+    let claimed = s.claim(&worker, 5);
+    let failed: Vec<Op> = claimed.iter().map(|c| finish(&worker, c, failure(true))).collect();
+    assert_eq!(s.commit(&failed, &[]).results.len(), 5);
+    s.pass(3_600_000);
     for handled in [2, 2, 1, 0] {
         assert_eq!(s.one(Op::Due { limit: 2 }), Ok(Done::Due(handled)));
     }
@@ -821,7 +931,7 @@ fn next_wake_is_the_earliest_of_all(s: &Setup) {
     assert_eq!(s.store.next_wake().unwrap(), Some(NOW + 90_000));
     s.task_of(CHAIN);
     let a = s.take(&worker);
-    assert_eq!(s.store.next_wake().unwrap(), Some(NOW + LEASE_MS));
+    assert_eq!(s.store.next_wake().unwrap(), Some(NOW + 90_000), "what runs has no deadline");
     assert!(s.finish(&worker, &a, failure(true)));
     assert_eq!(s.store.next_wake().unwrap(), Some(NOW + 50));
 }
@@ -940,7 +1050,7 @@ fn a_bad_operation_stops_no_other(s: &Setup) {
         finish(&worker, &held, success("1")),
         Op::Act { task: held_by.uuid, order: Order::GiveUp, actor: "ann".into(), reason: String::new() },
         Op::Create(Box::new(s.new_task(ONE))),
-        Op::Heartbeat { worker: worker.worker },
+        Op::Heartbeat { worker: worker.worker, held: None },
     ];
     let committed = s.commit(&ops, std::slice::from_ref(&worker));
     let kinds: Vec<Result<(), Kind>> =
@@ -1487,22 +1597,37 @@ fn listings_filter_sort_and_page(s: &Setup) {
     assert_eq!(list(TaskFilter { offset: 9, ..all() }), (Vec::new(), 4));
 }
 
-fn workers_are_seen_and_come_back(s: &Setup) {
+fn workers_are_seen_and_a_name_has_one_life_at_a_time(s: &Setup) {
     let first = s.worker("w", &["shop", "gpu"]);
     s.pass(1_000);
     let second = s.worker("v", &["shop"]);
     s.pass(1_000);
-    s.one(Op::Heartbeat { worker: first.worker }).unwrap();
+    s.one(Op::Heartbeat { worker: first.worker, held: None }).unwrap();
     let workers = s.store.workers().unwrap();
     assert_eq!(workers.iter().map(|w| w.id).collect::<Vec<_>>(), [first.worker, second.worker], "seen last first");
     let w = &workers[0];
     assert_eq!((w.started_at, w.seen_at, w.lease_ms, w.gone), (NOW, NOW + 2_000, LEASE_MS, false));
     assert_eq!((&w.queues, &w.handlers), (&vec!["shop".to_string(), "gpu".into()], &vec!["shop.a".to_string()]));
-    s.one(Op::WorkerGone { name: "w".into(), stopped: true }).unwrap();
+    let twin = NewWorker {
+        name: "w".into(),
+        language: "rust".into(),
+        sdk_version: "1".into(),
+        queues: vec!["shop".into()],
+        handlers: Vec::new(),
+        slots: 1,
+        pid: 43,
+        lease_ms: LEASE_MS,
+    };
+    let refused = s.one(Op::AddWorker(Box::new(twin))).unwrap_err();
+    assert_eq!((refused.kind, refused.code), (Kind::Conflict, "worker_exists"));
+    assert!(refused.message.contains("process 42"), "it names the first: {}", refused.message);
+    s.one(Op::WorkerGone { worker: first.worker, beat: None, stopped: true }).unwrap();
     assert!(s.store.workers().unwrap().iter().any(|w| w.id == first.worker && w.gone));
     let again = s.worker("w", &["shop"]);
-    assert_eq!(again.worker, first.worker, "the name is the worker");
-    assert!(s.store.workers().unwrap().iter().all(|w| !w.gone));
+    assert_ne!(again.worker, first.worker, "a new life has a row of its own");
+    let named: Vec<_> = s.store.workers().unwrap().into_iter().filter(|w| w.name == "w").collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert!(named.iter().all(|w| w.gone == (w.id == first.worker)));
 }
 
 fn time_is_remembered(s: &Setup) {

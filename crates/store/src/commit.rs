@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 use tasker_core::graph::Workflow;
-use tasker_core::machine::{self, Changes, Event, Moment, Needs, Neighbourhood, Outcome, Reply, Row};
+use tasker_core::machine::{self, Changes, Event, Holding, Moment, Needs, Neighbourhood, Outcome, Reply, Row};
 use tasker_core::state::{AttemptEnd, Step, StepState, Task};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 use uuid::Uuid;
 
 use crate::message::Source;
-use crate::tables::{AuditRow, Found, Head, NewAttempt, Ready, Stop, Tables, TaskRow, split, step_id};
+use crate::tables::{AuditRow, Found, Head, NewAttempt, Ready, Stop, Tables, TaskRow, former_name, split, step_id};
 use crate::{
-    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, Op, Order, PreparedEvent, TaskInfo,
+    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, PreparedEvent, TaskInfo,
     TemplateSource,
 };
 
@@ -82,7 +82,8 @@ pub(crate) fn outcome(report: &Report) -> Outcome<'_> {
     }
 }
 
-/// Does the operations of a batch, then serves its claims.
+/// Does the operations of a batch, then serves its claims, then sees to what is due: who has waited for the store with a
+/// result must not find that its time has run out meanwhile.
 pub(crate) fn apply<T: Tables>(batch: &Batch, tables: &mut T) -> std::result::Result<Committed, T::Trouble> {
     let mut work = Work {
         tables,
@@ -90,18 +91,21 @@ pub(crate) fn apply<T: Tables>(batch: &Batch, tables: &mut T) -> std::result::Re
         out: Committed { claimed: batch.claims.iter().map(|_| Vec::new()).collect(), ..Committed::default() },
         best_ranks: FxHashMap::default(),
         fresh: FxHashMap::default(),
+        holding: batch.holding,
+        gone: FxHashSet::default(),
         draws: batch.jitter_seed.unwrap_or(0),
     };
+    let is_due = |op: &Op| matches!(op, Op::Due { .. });
     for op in batch.ops {
-        let result = match work.op(op) {
-            Ok(done) => Ok(done),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Trouble(error)) => return Err(error),
-        };
+        // Those that are due get their answers below.
+        let result = if is_due(op) { Ok(Done::Nothing) } else { work.answer(op)? };
         work.out.results.push(result);
     }
     for index in 0..batch.claims.len() {
         work.claim_ready(index)?;
+    }
+    for (at, op) in batch.ops.iter().enumerate().filter(|(_, op)| is_due(op)) {
+        work.out.results[at] = work.answer(op)?;
     }
     Ok(work.out)
 }
@@ -114,6 +118,10 @@ pub(crate) struct Work<'a, T> {
     best_ranks: FxHashMap<Arc<str>, Option<i64>>,
     /// Tasks created or loaded by this batch.
     pub(crate) fresh: FxHashMap<i64, Arc<TaskInfo>>,
+    /// What the process that claims holds by now.
+    holding: Holding,
+    /// Workers that learn in this batch that they are gone; they claim nothing.
+    gone: FxHashSet<i64>,
     draws: u64,
 }
 
@@ -139,6 +147,14 @@ impl<T: Tables> Work<'_, T> {
         Moment { now: self.batch.now, jitter_permille, max_crashes: self.batch.max_crashes }
     }
 
+    /// Does an operation; a refusal is its answer.
+    fn answer(&mut self, op: &Op) -> std::result::Result<std::result::Result<Done, Error>, T::Trouble> {
+        match self.op(op) {
+            Ok(done) => Ok(Ok(done)),
+            Err(stop) => stop.set_aside().map(Err),
+        }
+    }
+
     fn op(&mut self, op: &Op) -> Result<Done, T::Trouble> {
         match op {
             Op::Create(new) => self.create(new),
@@ -146,14 +162,14 @@ impl<T: Tables> Work<'_, T> {
                 self.finish((*task, *no, *fence), *worker, report, events)
             }
             Op::Act { task, order, actor, reason } => self.act(*task, order, actor, reason),
-            Op::Renew { held, until } => self.renew(held, *until),
             Op::AddTemplate(template) => self.add_template(template),
-            Op::AddWorker(worker) => Ok(Done::Worker(self.tables.add_worker(worker, self.batch.now)?)),
-            Op::Heartbeat { worker } => {
-                self.tables.worker_seen(*worker, self.batch.now)?;
+            Op::AddWorker(worker) => self.add_worker(worker),
+            Op::Heartbeat { worker, held } => self.heartbeat(*worker, held.as_deref()),
+            Op::Draining { worker } => {
+                self.tables.worker_drains(*worker)?;
                 Ok(Done::Nothing)
             }
-            Op::WorkerGone { name, stopped } => self.worker_gone(name, *stopped),
+            Op::WorkerGone { worker, beat, stopped } => self.worker_gone(*worker, *beat, *stopped),
             Op::DeadLetter { id, order, actor, reason } => self.dead_letter(*id, order, actor, reason),
             Op::ReadEvents { queue, limit, visible_at } => {
                 Ok(Done::Events(self.tables.read_events(queue, *limit, self.batch.now, *visible_at)?))
@@ -341,7 +357,7 @@ impl<T: Tables> Work<'_, T> {
             })),
             None if end == AttemptEnd::LeaseExpired => Some(to_json(&StepError {
                 message: format!(
-                    "the worker was gone or silent when the lease ended (started {} ms before)",
+                    "the worker died or fell silent while it ran this (started {} ms before)",
                     self.batch.now - before.started_at
                 ),
                 error_type: "lease_expired".into(),
@@ -465,9 +481,9 @@ impl<T: Tables> Work<'_, T> {
             let enters = queued && queued_before.is_none_or(|b| b.enqueued_at != step.enqueued_at);
             let mut claimed = None;
             if enters {
-                claimed = self.claimant(queue, rank, continues)?;
+                claimed = self.claimant(queue, rank, &step, continues)?;
                 match claimed {
-                    Some(index) => self.lease(index, task, &mut step, name.clone())?,
+                    Some(index) => self.give(index, task, &mut step, name.clone())?,
                     None => {
                         self.tables.enqueue(queue, Ready { rank, enqueued_at: step.enqueued_at, step: id })?;
                         if let Some(best) = self.best_ranks.get_mut(queue) {
@@ -524,10 +540,13 @@ impl<T: Tables> Work<'_, T> {
     ///
     /// What follows a finished step may go before its equals (a task that has started should end), a new task's first
     /// steps only into an empty queue; nothing goes before a better rank.
-    fn claimant(&mut self, queue: &str, rank: i64, continues: bool) -> Result<Option<usize>, T::Trouble> {
+    fn claimant(&mut self, queue: &str, rank: i64, step: &Step, continues: bool) -> Result<Option<usize>, T::Trouble> {
         let wants = |(index, claim): (usize, &ClaimRequest)| {
-            (self.out.claimed[index].len() < claim.slots && claim.queues.iter().any(|q| q == queue)).then_some(index)
+            (self.free_slots(index) > 0 && claim.queues.iter().any(|q| q == queue)).then_some(index)
         };
+        if !machine::may_claim(step, self.holding, self.batch.now) {
+            return Ok(None);
+        }
         let Some(index) = self.batch.claims.iter().enumerate().find_map(wants) else { return Ok(None) };
         let best = match self.best_ranks.get(queue) {
             Some(best) => *best,
@@ -544,10 +563,17 @@ impl<T: Tables> Work<'_, T> {
         })
     }
 
-    fn lease(&mut self, index: usize, task: i64, step: &mut Step, name: Option<String>) -> Result<(), T::Trouble> {
+    /// Slots of a claim that this batch has not filled.
+    fn free_slots(&self, index: usize) -> usize {
+        let claim = &self.batch.claims[index];
+        if self.gone.contains(&claim.worker) { 0 } else { claim.slots - self.out.claimed[index].len() }
+    }
+
+    fn give(&mut self, index: usize, task: i64, step: &mut Step, name: Option<String>) -> Result<(), T::Trouble> {
         let claim = &self.batch.claims[index];
         let attempts = step.attempts_shown();
-        machine::claim(step, claim.worker, self.batch.now, claim.lease_ms);
+        machine::claim(step, claim.worker, self.batch.now);
+        self.holding.add(step);
         let info = match self.fresh.get(&task) {
             Some(info) => Some(info.clone()),
             None if (self.batch.knows)(task) => None,
@@ -568,6 +594,7 @@ impl<T: Tables> Work<'_, T> {
             enqueued_at: step.enqueued_at,
             name,
             has_checkpoint: step.has_checkpoint,
+            suspect: step.suspect,
             info,
         });
         Ok(())
@@ -584,8 +611,8 @@ impl<T: Tables> Work<'_, T> {
     fn claim_ready(&mut self, index: usize) -> std::result::Result<(), T::Trouble> {
         let claim = &self.batch.claims[index];
         for queue in claim.queues.iter() {
-            let wanted = claim.slots - self.out.claimed[index].len();
-            if wanted == 0 {
+            let wanted = self.free_slots(index);
+            if wanted == 0 || self.holding.suspect {
                 return Ok(());
             }
             let best = match self.tables.ready(queue, wanted) {
@@ -605,13 +632,14 @@ impl<T: Tables> Work<'_, T> {
 
     fn claim_one(&mut self, index: usize, queue: &str, ready: Ready) -> Result<(), T::Trouble> {
         let id = ready.step;
-        self.tables.dequeue(queue, ready)?;
-        let Some((mut step, name)) = self.tables.step(id)? else { return Ok(()) };
-        if step.state != StepState::Enqueued {
+        let found = self.tables.step(id)?.filter(|(step, _)| step.state == StepState::Enqueued);
+        if found.as_ref().is_some_and(|(step, _)| !machine::may_claim(step, self.holding, self.batch.now)) {
+            self.out.left_ready = true;
             return Ok(());
         }
-        self.lease(index, split(id).0, &mut step, name)?;
-        self.wakes(step.wake_at);
+        self.tables.dequeue(queue, ready)?;
+        let Some((mut step, name)) = found else { return Ok(()) };
+        self.give(index, split(id).0, &mut step, name)?;
         self.tables.update_step(id, &step, None, None)
     }
 
@@ -648,20 +676,6 @@ impl<T: Tables> Work<'_, T> {
         Ok(Done::Acted)
     }
 
-    fn renew(&mut self, held: &[(i64, u16, u32)], until: i64) -> Result<Done, T::Trouble> {
-        let mut lost = Vec::new();
-        for (task, no, fence) in held {
-            match self.tables.step(step_id(*task, *no))? {
-                Some((step, _)) if step.state == StepState::InProgress && step.fence == *fence => {
-                    self.tables.wake_step_at(step_id(*task, *no), until)?;
-                }
-                _ => lost.push((*task, *no, *fence)),
-            }
-        }
-        self.wakes(Some(until));
-        Ok(Done::Renewed { lost })
-    }
-
     fn add_template(&mut self, template: &TemplateSource) -> Result<Done, T::Trouble> {
         let (namespace, name, version) = &template.identity;
         let mut hash = Sha256::new();
@@ -673,21 +687,72 @@ impl<T: Tables> Work<'_, T> {
         Ok(Done::Template(self.tables.add_template(template, &digest, self.batch.now)?))
     }
 
-    fn worker_gone(&mut self, name: &str, stopped: bool) -> Result<Done, T::Trouble> {
-        let Some(Found { worker, mut held }) = self.tables.worker(name)? else { return Ok(Done::Nothing) };
+    fn add_worker(&mut self, new: &NewWorker) -> Result<Done, T::Trouble> {
+        let taken = |who: String| {
+            Error::new(Kind::Conflict, "worker_exists", format!("a worker named `{}` is alive: {who}", new.name))
+                .hint("stop it first, or start this one under another name (--worker-id)")
+        };
+        if let Some(first) = self.tables.namesake(&new.name)? {
+            if !first.gone {
+                let since = crate::time(first.started_at);
+                let who = format!("process {} ({}), since {since}", first.pid, first.language);
+                return Err(taken(who).details(serde_json::json!({"worker": first.worker})).into());
+            }
+            // The name goes to the new life; the history of the former one stays its own.
+            self.tables.rename_worker(first.worker, &former_name(&new.name, first.worker))?;
+        }
+        let row = self.tables.add_worker(new, self.batch.now)?;
+        Ok(Done::Worker(row.ok_or_else(|| taken("it has just been started".into()))?))
+    }
+
+    fn heartbeat(&mut self, worker: i64, held: Option<&[(i64, u16, u32)]>) -> Result<Done, T::Trouble> {
+        let alive = self.tables.worker_beats(worker, self.batch.now)?;
+        if !alive {
+            self.gone.insert(worker);
+        } else if let Some(held) = held
+            && let Some(found) = self.tables.worker(worker)?
+        {
+            let is_held = |id: i64, fence: u32| held.iter().any(|(t, no, f)| (step_id(*t, *no), *f) == (id, fence));
+            let strays = found.held.into_iter().filter(|(id, fence)| !is_held(*id, *fence)).collect();
+            self.hand_back(strays, true)?;
+        }
+        Ok(Done::Beat { alive })
+    }
+
+    fn worker_gone(&mut self, worker: i64, beat: Option<i64>, stopped: bool) -> Result<Done, T::Trouble> {
+        let Some(Found { beat: last, draining, gone, held }) = self.tables.worker(worker)? else {
+            return Ok(Done::Gone(None));
+        };
+        if gone && held.is_empty() || beat.is_some_and(|beat| beat != last) {
+            return Ok(Done::Gone(None));
+        }
+        // Nor does it claim anything in this very batch.
+        self.gone.insert(worker);
+        // What it claimed after it was declared gone never was its own.
+        let steps = self.hand_back(held, stopped || draining || gone)?;
+        self.tables.worker_gone(worker)?;
+        Ok(Done::Gone(Some(steps)))
+    }
+
+    /// Queues steps (id, fence) again that a worker held: handed back by it, or lost with it.
+    fn hand_back(&mut self, mut held: Vec<(i64, u32)>, released: bool) -> Result<usize, T::Trouble> {
         // The order in which they may be claimed again is the same on every store.
         held.sort_unstable();
+        let alone = held.len() == 1;
         for (id, fence) in &held {
             let (task, no) = split(*id);
-            let event = if stopped {
+            let event = if released {
                 Event::Finish { no, fence: *fence, outcome: Outcome::Release { delay_ms: 0 } }
             } else {
-                Event::WorkerLost { no, fence: *fence }
+                Event::WorkerLost { no, fence: *fence, alone }
             };
-            self.event(task, Some(no), event, Reported::default())?;
+            match self.event(task, Some(no), event, Reported::default()) {
+                // One that cannot be handled holds up no other; the doctor names it.
+                Err(Stop::Refused(error)) => tracing::error!(task, step = no, %error, "a step cannot be queued again"),
+                other => drop(other?),
+            }
         }
-        self.tables.worker_gone(worker)?;
-        Ok(Done::Due(held.len()))
+        Ok(held.len())
     }
 
     fn due(&mut self, limit: usize) -> Result<Done, T::Trouble> {

@@ -7,6 +7,7 @@
 //!
 //! The crate `tasker-engine-store-suite` runs every behaviour a driver must have.
 
+pub mod clock;
 mod commit;
 mod message;
 mod ops;
@@ -26,8 +27,11 @@ pub use ops::{
     PreparedEvent, Pruned, Published, TaskInfo, TemplateSource,
 };
 pub use records::{
-    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WatchedRecord,
+    WorkerRecord,
 };
+pub use tasker_core::machine::Holding;
+pub use tasker_core::watch::RETURN_MS;
 pub use workflows::{Workflows, compile};
 
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, TaskFilter};
@@ -57,15 +61,38 @@ pub trait Store: Send + Sync + 'static {
     /// [`Store::version`] is looked at besides.
     fn watch(&self, _told: std::sync::Arc<dyn Fn() + Send + Sync>) {}
 
-    /// By how much the database's clock is ahead of this machine's, milliseconds. A fleet goes by the database's.
-    fn clock_offset(&self) -> i64 {
+    /// By how much the store's time is ahead of [`clock::monotonic_ms`], milliseconds: the database's clock if it has one,
+    /// else the machine's. Known from the moment the store is open.
+    fn clock_offset(&self) -> i64;
+
+    /// Workers to be watched. None where others watch them: those of a server.
+    fn watched(&self) -> Result<Vec<WatchedRecord>, Error>;
+
+    /// Shows that a worker of this process lives for as long as its connection stands, where others can see that.
+    fn announce(&self, _worker: i64) {}
+
+    /// Takes [`Store::announce`] back.
+    fn withdraw(&self, _worker: i64) {}
+
+    /// Whether the connection over which a worker was announced stands; `None` if that cannot be told.
+    fn is_connected(&self, _worker: i64) -> Option<bool> {
+        None
+    }
+
+    /// Workers whose connections to the store were seen to end while this process's own stood.
+    fn cut_off(&self) -> Vec<i64> {
+        Vec::new()
+    }
+
+    /// Counts the times this process's connection to the store came about anew: its workers beat at once then.
+    fn connections(&self) -> u64 {
         0
     }
 
     /// Earliest `wake_at` of any step or task.
     fn next_wake(&self) -> Result<Option<i64>, Error>;
 
-    /// Latest time any commit was stamped with, so that time never goes back over a restart.
+    /// About the latest time any commit was stamped with.
     fn high_water(&self) -> Result<i64, Error>;
 
     /// The compiled workflow of a template row.
@@ -103,7 +130,7 @@ pub trait Store: Send + Sync + 'static {
     /// Recorded results of some steps, in the order asked; `None` where there is none.
     fn results(&self, task: i64, steps: &[u16]) -> Result<Vec<Option<String>>, Error>;
 
-    /// Those of some leases (task, step number, fence) that are no longer held.
+    /// Those of some claims (task, step number, fence) that are no longer held.
     fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error>;
 
     /// `inputs` of a batch worker.

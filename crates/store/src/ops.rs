@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tasker_core::graph::{Index, Workflow};
-use tasker_core::machine::Action;
+use tasker_core::machine::{Action, Holding};
 use tasker_core::state::TaskState;
 use tasker_wire::{Error, Report};
 use uuid::Uuid;
@@ -13,10 +13,12 @@ use crate::EventRecord;
 
 /// What one commit stores.
 pub struct Batch<'a> {
-    /// Done in order.
+    /// Done in order, but for [`Op::Due`]: what is due comes after the claims.
     pub ops: &'a [Op],
     /// Served in order, from what was ready before and what these operations made ready.
     pub claims: &'a [ClaimRequest],
+    /// What the process that claims holds already.
+    pub holding: Holding,
     /// Unix milliseconds; stamps everything in this commit.
     pub now: i64,
     /// Seed of the retry jitter; `None` for no jitter.
@@ -59,13 +61,6 @@ pub enum Op {
         /// Why.
         reason: String,
     },
-    /// Extends leases to `until`.
-    Renew {
-        /// Task, step number, fence of each.
-        held: Vec<(i64, u16, u32)>,
-        /// Unix milliseconds.
-        until: i64,
-    },
     /// Stores a template; the same source twice is one row.
     AddTemplate(TemplateSource),
     /// Makes a worker known.
@@ -74,11 +69,21 @@ pub enum Op {
     Heartbeat {
         /// Store's number of the worker.
         worker: i64,
+        /// Everything it holds: task, step number, fence of each. What it was given and never heard of goes back to its
+        /// queue. `None`: as the store has it.
+        held: Option<Vec<(i64, u16, u32)>>,
     },
-    /// A worker stopped or was seen to die: whatever it still held is queued again.
+    /// A worker was told to stop: what it still holds when it ends was handed back.
+    Draining {
+        /// Store's number of the worker.
+        worker: i64,
+    },
+    /// A worker stopped, died or fell silent: whatever it still held is queued again.
     WorkerGone {
-        /// Name of the worker.
-        name: String,
+        /// Store's number of the worker.
+        worker: i64,
+        /// Only if its beat is still this.
+        beat: Option<i64>,
         /// It handed everything back itself, so its attempts are released rather than lost.
         stopped: bool,
     },
@@ -120,7 +125,7 @@ pub enum Op {
         /// At most this many tasks, and as many events.
         limit: usize,
     },
-    /// Handles rows whose `wake_at` has passed: leases, retries, starts, lifecycle limits.
+    /// Handles rows whose `wake_at` has passed: retries, starts, lifecycle limits.
     Due {
         /// At most this many.
         limit: usize,
@@ -194,10 +199,10 @@ pub struct TemplateSource {
     pub identity: (String, String, String),
 }
 
-/// A worker to make known.
+/// One life of a worker, to make known.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewWorker {
-    /// Unique name.
+    /// Name that no other live worker has.
     pub name: String,
     /// `python`, `ruby`, `rust`.
     pub language: String,
@@ -211,7 +216,7 @@ pub struct NewWorker {
     pub slots: u32,
     /// Process id.
     pub pid: u32,
-    /// Seen as alive for this long after a heartbeat, milliseconds.
+    /// How long it may be silent before others take it for gone, milliseconds.
     pub lease_ms: i64,
 }
 
@@ -272,11 +277,9 @@ pub struct ClaimRequest {
     pub queues: Arc<[String]>,
     /// At most this many.
     pub slots: usize,
-    /// Milliseconds.
-    pub lease_ms: i64,
 }
 
-/// A step leased to a worker.
+/// A step given to a worker.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// Store's number of the task.
@@ -299,6 +302,8 @@ pub struct Claimed {
     pub name: Option<String>,
     /// A checkpoint is stored.
     pub has_checkpoint: bool,
+    /// It runs with nothing beside it.
+    pub suspect: bool,
     /// The task, where the caller did not know it.
     pub info: Option<Arc<TaskInfo>>,
 }
@@ -411,11 +416,13 @@ pub enum Done {
     },
     /// The action was done.
     Acted,
-    /// Leases were extended but for these, which are lost.
-    Renewed {
-        /// Task, step number, fence of each.
-        lost: Vec<(i64, u16, u32)>,
+    /// The heartbeat was taken; `false`: the worker had been declared gone.
+    Beat {
+        /// Whether the worker is one of the living.
+        alive: bool,
     },
+    /// The worker is gone; how many steps were queued again. `None`: its beat is another, or it was gone before.
+    Gone(Option<usize>),
     /// Number of the template row.
     Template(i64),
     /// Number of the worker row.

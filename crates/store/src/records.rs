@@ -46,7 +46,7 @@ pub struct StepRecord {
     pub checkpoint: Option<String>,
     /// Unix milliseconds.
     pub ended_at: Option<i64>,
-    /// Name of the worker that holds the lease.
+    /// Name of the worker that holds it.
     pub worker: Option<String>,
 }
 
@@ -163,12 +163,27 @@ pub struct TemplateRecord {
     pub path: String,
 }
 
+/// What of a worker's row tells whether it lives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WatchedRecord {
+    /// Store's number.
+    pub id: i64,
+    /// Name, unique among the living.
+    pub name: String,
+    /// Moves on while it lives.
+    pub beat: i64,
+    /// How long it may be silent, milliseconds.
+    pub lease_ms: i64,
+    /// It was declared gone, and holds steps all the same.
+    pub gone: bool,
+}
+
 /// A worker row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// Store's number.
     pub id: i64,
-    /// Unique name.
+    /// Name, unique among the living.
     pub name: String,
     /// `python`, `ruby`, `rust`.
     pub language: String,

@@ -135,11 +135,37 @@ pub(crate) struct Letter {
     pub(crate) resolved_at: Option<i64>,
 }
 
-/// A worker with the leases it holds: step id and fence of each.
-#[derive(Debug, Clone)]
+/// A worker with what it holds: step id and fence of each.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
-    pub(crate) worker: i64,
+    pub(crate) beat: i64,
+    pub(crate) draining: bool,
+    pub(crate) gone: bool,
     pub(crate) held: Vec<(i64, u32)>,
+}
+
+/// The latest life of a worker's name.
+#[derive(Debug, Clone)]
+pub(crate) struct Namesake {
+    pub(crate) worker: i64,
+    pub(crate) gone: bool,
+    pub(crate) language: String,
+    pub(crate) pid: u32,
+    pub(crate) started_at: i64,
+}
+
+/// Ends the name of a worker whose name has gone to a later life. No name holds it, so that names stay unique.
+const FORMER_LIFE: char = '#';
+
+/// The name under which a former life of a worker is kept.
+pub(crate) fn former_name(name: &str, worker: i64) -> String {
+    format!("{name}{FORMER_LIFE}{worker}")
+}
+
+/// The name that a worker gave itself.
+pub(crate) fn given_name(mut stored: String) -> String {
+    stored.truncate(stored.find(FORMER_LIFE).unwrap_or(stored.len()));
+    stored
 }
 
 /// What every step of a task shares and no event changes.
@@ -240,10 +266,16 @@ pub(crate) trait Tables {
 
     /// Its number; the same digest is the same row.
     fn add_template(&mut self, template: &TemplateSource, digest: &str, now: i64) -> Result<i64, Self::Trouble>;
-    /// Its number; the same name is the same row.
-    fn add_worker(&mut self, worker: &NewWorker, now: i64) -> Result<i64, Self::Trouble>;
-    fn worker_seen(&mut self, worker: i64, now: i64) -> Result<(), Self::Trouble>;
-    fn worker(&mut self, name: &str) -> Result<Option<Found>, Self::Trouble>;
+    /// The latest life of a name, locked.
+    fn namesake(&mut self, name: &str) -> Result<Option<Namesake>, Self::Trouble>;
+    fn rename_worker(&mut self, worker: i64, name: &str) -> Result<(), Self::Trouble>;
+    /// Its number; `None`: somebody has the name.
+    fn add_worker(&mut self, worker: &NewWorker, now: i64) -> Result<Option<i64>, Self::Trouble>;
+    /// Moves the beat of a worker on; whether it is one of the living.
+    fn worker_beats(&mut self, worker: i64, now: i64) -> Result<bool, Self::Trouble>;
+    fn worker_drains(&mut self, worker: i64) -> Result<(), Self::Trouble>;
+    /// A worker with what it holds, locked: its beat stays what it is until the end of the transaction.
+    fn worker(&mut self, worker: i64) -> Result<Option<Found>, Self::Trouble>;
     fn worker_gone(&mut self, worker: i64) -> Result<(), Self::Trouble>;
 }
 

@@ -48,7 +48,7 @@ macro_rules! table {
 }
 
 pub(crate) const TEMPLATES: &Table = &table!(templates by "id": Big id, registered_at; Text namespace, name, version, environment, digest, path, source;);
-pub(crate) const WORKERS: &Table = &table!(workers by "id": Big id, pid, lease_ms, started_at, seen_at; Int slots; Bool gone;
+pub(crate) const WORKERS: &Table = &table!(workers by "id": Big id, pid, lease_ms, started_at, seen_at, beat; Int slots; Bool gone, draining;
     Text name, language, sdk_version, queues, handlers;);
 /// Places of queued steps.
 pub(crate) const READY: &Table =
@@ -67,7 +67,7 @@ const TABLES: &[&Table] = &[
     &table!(requests by "task": Big task; Text context, details;),
     &table!(idempotency by "key": Text key, digest; Big task;),
     &table!(steps by "id": Big id, enqueued_at, started_at, wake_at, worker, ended_at; Int remaining, fence, attempts, crashes;
-        Small template, state; Bool has_checkpoint; Text name, result;),
+        Small template, state; Bool has_checkpoint, suspect; Text name, result;),
     &table!(inputs by "step": Big step; Text inputs;),
     &table!(checkpoints by "step": Big step; Text checkpoint;),
     &table!(attempts by "step, fence, seq": Big step, seq, worker, started_at, ended_at, execution_us, retry_at;
@@ -147,7 +147,7 @@ fn open(url: &str) -> Result<Box<dyn Movable>, Error> {
 pub struct Moved {
     /// Tables and how many rows of each.
     pub rows: Vec<(&'static str, u64)>,
-    /// Steps that a worker held: they are handed on when their leases end.
+    /// Steps that a worker held: they are queued again as soon as a worker looks at the target.
     pub leased: u64,
     /// The target's doctor, after the move.
     pub report: DoctorReport,
@@ -157,7 +157,7 @@ pub struct Moved {
 /// step ids, fencing tokens and event numbers stay.
 ///
 /// `force`: also while workers of the source are alive. What they finish after the copy is known to the source only,
-/// and done again by the target once their leases end. `progress` hears how many rows have been copied.
+/// and done again by the target. `progress` hears how many rows have been copied.
 pub fn copy(
     from: &str,
     to: &str,
@@ -175,7 +175,7 @@ pub fn copy(
     if !alive.is_empty() && !force {
         let what = format!("{} workers of {} are alive, such as `{}`", alive.len(), from.url(), alive[0]);
         return Err(Error::new(Kind::Conflict, "store_in_use", what).hint(
-            "stop all workers and servers of the store first; with --force their steps run again when their leases end",
+            "stop all workers and servers of the store first; with --force their steps run again at the target",
         ));
     }
     let before = from.doctor(now)?;

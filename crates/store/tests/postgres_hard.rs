@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use common::{NOW, commit, creation, healthy, register, success, total, worker, worker_named};
-use tasker_core::state::TaskState;
+use tasker_core::state::{StepState, TaskState};
 use tasker_store::postgres::Postgres;
 use tasker_store::{Batch, ClaimRequest, Done, Idempotency, Op, Order, Store};
 use tasker_wire::{Kind, Report, TaskFilter};
@@ -278,8 +278,8 @@ fn whatever_meets_on_a_task_takes_turns() {
                                 report: Report::Release { delay_ms: 0 },
                                 events: Vec::new(),
                             }),
-                            _ => ops
-                                .push(Op::Renew { held: vec![(claimed.task, claimed.no, claimed.fence)], until: NOW }),
+                            // It never heard of this one, nor of what the reports above did not end.
+                            _ => ops.push(Op::Heartbeat { worker: w.worker, held: Some(Vec::new()) }),
                         }
                     }
                     ops.push(Op::Due { limit: 50 });
@@ -412,7 +412,7 @@ fn no_statement_of_a_commit_scans_a_table() {
     let first = creation(&template, "{}").0;
     for _ in 0..12 {
         ops.push(Op::Due { limit: 100 });
-        ops.push(Op::WorkerGone { name: "nobody".into(), stopped: false });
+        ops.push(Op::WorkerGone { worker: 99, beat: None, stopped: false });
         ops.push(Op::Act { task: first, order: Order::Pause, actor: "a".into(), reason: "r".into() });
         let done = commit(&writer, &ops, std::slice::from_ref(&w)).unwrap();
         ops = done.claimed[0].iter().map(|c| success(&w, c)).collect();
@@ -428,6 +428,96 @@ fn no_statement_of_a_commit_scans_a_table() {
         thread::yield_now();
     }
     assert_eq!(scans(&mut psql), before, "scans by twelve commits");
+}
+
+#[test]
+fn a_worker_of_the_release_before_is_watched_by_when_it_was_seen_and_its_steps_are_found_by_their_deadlines() {
+    let name = "before";
+    let store = open(name);
+    let template = register(&store);
+    let mut psql = psql(name);
+    let (uuid, create) = creation(&template, "{}");
+    let w = worker_named(&store, "now", 1);
+    let done = commit(&store, &[create], std::slice::from_ref(&w)).unwrap();
+    let claimed = done.claimed[0][0].clone();
+    // What that release's worker would have written in its place.
+    psql.batch_execute(&format!(
+        "INSERT INTO workers (name, language, sdk_version, queues, handlers, slots, pid, lease_ms, started_at, seen_at)
+           VALUES ('before', 'ruby', '0', '[]', '[]', 1, 1, 30000, {NOW}, {NOW});
+         UPDATE steps SET worker = (SELECT id FROM workers WHERE name = 'before'), wake_at = {NOW} + 1 WHERE state = 2;
+         DELETE FROM held; INSERT INTO wakes SELECT {NOW} + 1, id FROM steps WHERE state = 2"
+    ))
+    .unwrap();
+    let watched = || store.watched().unwrap().into_iter().find(|w| w.name == "before").unwrap();
+    let first = watched();
+    psql.execute("UPDATE workers SET seen_at = seen_at + 5000 WHERE name = 'before'", &[]).unwrap();
+    assert_ne!(watched().beat, first.beat, "that it was seen is its beat");
+    let lost = |beat| Op::WorkerGone { worker: first.id, beat: Some(beat), stopped: false };
+    let results = commit(&store, &[lost(first.beat)], &[]).unwrap().results;
+    assert_eq!(results, [Ok(Done::Gone(None))]);
+    let state = |store: &Postgres| store.steps(claimed.task).unwrap()[0].step;
+    assert_eq!((state(&store).state, state(&store).crashes), (StepState::InProgress, 0));
+    let results = commit(&store, &[lost(watched().beat)], &[]).unwrap().results;
+    assert_eq!(results, [Ok(Done::Gone(Some(1)))]);
+    assert_eq!((state(&store).state, state(&store).crashes), (StepState::Enqueued, 1));
+    assert!(!store.task(uuid).unwrap().unwrap().task.state.is_resting());
+    healthy(&store);
+}
+
+#[test]
+fn what_runs_while_the_tables_are_upgraded_goes_on() {
+    let name = "upgraded";
+    let store = open(name);
+    let template = register(&store);
+    let w = worker(&store, 1);
+    let done = commit(&store, &[creation(&template, "{}").1], std::slice::from_ref(&w)).unwrap();
+    let claimed = &done.claimed[0][0];
+    drop(store);
+    // As the release before left it, whose leases end now.
+    psql(name)
+        .batch_execute(&format!(
+            "DROP INDEX workers_live; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
+             ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
+             UPDATE steps SET wake_at = {NOW} WHERE state = 2; INSERT INTO wakes SELECT {NOW}, id FROM steps WHERE state = 2;
+             UPDATE meta SET value = 3 WHERE key = 'schema'"
+        ))
+        .unwrap();
+    let store = open(name);
+    assert!(store.watched().unwrap().iter().any(|watched| watched.id == w.worker));
+    let results = commit(&store, &[Op::Due { limit: 10 }, success(&w, claimed)], &[]).unwrap().results;
+    assert_eq!(results, [Ok(Done::Due(0)), Ok(Done::Finished { accepted: true })]);
+    healthy(&store);
+}
+
+#[test]
+fn a_worker_is_cut_off_when_the_connection_that_announced_it_ends_while_the_watchers_stands() {
+    let name = "cutoff";
+    let (watcher, first) = (open(name), open(name));
+    let w = worker_named(&first, "first", 1);
+    let eventually = |what: &str, holds: &dyn Fn() -> bool| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !holds() {
+            assert!(std::time::Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    };
+    assert_eq!(first.is_connected(w.worker), Some(false));
+    first.announce(w.worker);
+    eventually("its connection is seen", &|| watcher.is_connected(w.worker) == Some(true));
+    let connections = watcher.version().unwrap();
+    // A look of the watcher's own lies in between.
+    eventually("the watcher looks", &|| watcher.version().unwrap() > connections + 1);
+    assert!(watcher.cut_off().is_empty());
+    drop(first);
+    eventually("it is missed", &|| watcher.cut_off() == [w.worker]);
+    // One whose connection is younger than that knows nothing.
+    let late = open(name);
+    let looks = late.version().unwrap();
+    eventually("the late one looks", &|| late.version().unwrap() > looks + 1);
+    assert!(late.cut_off().is_empty());
+    let again = open(name);
+    again.announce(w.worker);
+    eventually("it is back", &|| watcher.cut_off().is_empty());
 }
 
 #[test]
@@ -454,7 +544,7 @@ fn a_newer_schema_is_used_if_it_allows_that_and_an_older_one_upgraded() {
     // The release after this one, whose tables this one still works with, and the one after that.
     psql.execute("UPDATE meta SET value = value + 1 WHERE key = 'schema'", &[]).unwrap();
     assert!(open(name).workers().unwrap().is_empty());
-    psql.execute("UPDATE meta SET value = value + 1 WHERE key IN ('schema', 'works_from')", &[]).unwrap();
+    psql.execute("UPDATE meta SET value = 99 WHERE key IN ('schema', 'works_from')", &[]).unwrap();
     let error = Postgres::open(&url(name)).err().unwrap();
     assert_eq!(error.code, "store_too_new");
     psql.execute("DELETE FROM meta", &[]).unwrap();
@@ -601,7 +691,17 @@ fn listings_of_a_page_are_counted() {
     let store = open("pages");
     let template = register(&store);
     let batch = |ops: &[Op], claims: &[ClaimRequest]| {
-        store.commit(&Batch { ops, claims, now: NOW, jitter_seed: Some(1), max_crashes: 3, knows: &|_| true }).unwrap()
+        store
+            .commit(&Batch {
+                ops,
+                claims,
+                now: NOW,
+                jitter_seed: Some(1),
+                max_crashes: 3,
+                holding: Default::default(),
+                knows: &|_| true,
+            })
+            .unwrap()
     };
     batch(&(0..5).map(|_| creation(&template, "{}").1).collect::<Vec<_>>(), &[]);
     let filter =

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 mod common;
 
-use common::{NOW, commit, creation, healthy, register, total, worker};
+use common::{NOW, commit, creation, healthy, register, success, total, worker, worker_named};
 use rusqlite::Connection;
 use tasker_store::sqlite::Sqlite;
-use tasker_store::{Op, Store};
+use tasker_store::{Done, Op, Store};
 use tasker_wire::{Error, Kind, Report, TaskFilter};
 use uuid::Uuid;
 
@@ -59,8 +59,10 @@ const MAY_SCAN: &[(&str, &str)] = &[
     ("template_versions", "USE TEMP B-TREE"),
     ("worker_records", "SCAN workers"),
     ("worker_records", "USE TEMP B-TREE"),
-    // Leases are few, whatever the table holds.
-    ("steps_of_worker", "SCAN steps USING INDEX steps_wake"),
+    // The living are few, and so is what runs, whatever the tables hold.
+    ("workers_watched", "SCAN workers USING INDEX workers_live"),
+    ("workers_holding", "SCAN steps USING INDEX steps_held"),
+    ("workers_holding", "SCAN steps USING COVERING INDEX steps_held"),
     // Ends at the first row.
     ("step_next_wake", "SCAN steps USING COVERING INDEX steps_wake"),
     ("task_next_wake", "SCAN tasks USING COVERING INDEX tasks_wake"),
@@ -113,6 +115,33 @@ fn no_statement_scans_a_table_that_grows() {
             }
         }
     }
+}
+
+#[test]
+fn what_runs_while_the_tables_are_upgraded_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let template = register(&store);
+    let w = worker(&store, 1);
+    let done = commit(&store, &[creation(&template, "{}").1], std::slice::from_ref(&w)).unwrap();
+    let claimed = &done.claimed[0][0];
+    let path = store.path().to_path_buf();
+    drop(store);
+    // As the release before left it, whose leases end now.
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(&format!(
+        "DROP INDEX steps_held; DROP INDEX workers_live; ALTER TABLE steps DROP COLUMN suspect;
+         ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
+         UPDATE steps SET wake_at = {NOW} WHERE state = 2; PRAGMA user_version = 3"
+    ))
+    .unwrap();
+    drop(conn);
+    let store = open(folder.path());
+    let watched = store.watched().unwrap();
+    assert_eq!(watched.iter().map(|w| (w.id, w.beat)).collect::<Vec<_>>(), [(w.worker, 0)]);
+    let results = commit(&store, &[Op::Due { limit: 10 }, success(&w, claimed)], &[]).unwrap().results;
+    assert_eq!(results, [Ok(Done::Due(0)), Ok(Done::Finished { accepted: true })]);
+    healthy(&store);
 }
 
 fn plan(conn: &Connection, sql: &str) -> Vec<String> {
@@ -364,7 +393,7 @@ fn child_that_commits_until_it_is_killed() {
     let Ok(folder) = std::env::var(KILLED) else { return };
     let store = open(Path::new(&folder));
     let template = register(&store);
-    let worker = worker(&store, 100);
+    let worker = worker_named(&store, &format!("w{}", std::process::id()), 100);
     let filler = format!("{{\"x\":\"{}\"}}", "y".repeat(3_000));
     loop {
         // Creations, claims and results in one commit each, as an engine sends them.

@@ -1,5 +1,5 @@
-//! What every worker does, whatever its language: take steps for free slots, keep their leases, enforce their
-//! budgets, hand in reports, drain.
+//! What every worker does, whatever its language: take steps for free slots, enforce their budgets, hand in reports,
+//! drain. That it lives is told by its engine's commits.
 //!
 //! Six stops on the way of a step: *claim* (engine), *take* ([`WorkerCore::try_take`]), the handler, *finish*
 //! ([`WorkerCore::finish`]), *commit* (engine), and the next *claim* in that same commit.
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tasker_core::watch::LEASE_MS;
 use tasker_runtime::sync::{Condvar, Mutex};
 use tasker_runtime::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
@@ -19,14 +20,33 @@ use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 use crate::disturb::Disturb;
 use crate::job::{Job, Key};
 
-/// How often budgets and leases are looked at.
+/// How often budgets are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// A step for which another worker has the handler is left alone for this long, milliseconds.
 const HAND_BACK_MS: i64 = 200;
 /// Largest result, bytes.
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
+/// How long a drain waits for running handlers by default, milliseconds: less than the 30 s that Kubernetes, systemd and
+/// others give a process before they kill it.
+const DRAIN_TIMEOUT_MS: u64 = 20_000;
 /// Hung handlers whose slots are given to other steps; more keep their slots.
 const ABANDONED_MAX: usize = 100;
+
+fn drain_timeout_of_environment() -> u64 {
+    let Some(text) = std::env::var("TASKER_DRAIN_TIMEOUT").ok().filter(|t| !t.is_empty()) else {
+        return DRAIN_TIMEOUT_MS;
+    };
+    drain_timeout_ms(&text).unwrap_or_else(|| {
+        tracing::warn!(value = text, "TASKER_DRAIN_TIMEOUT is not a number of seconds; 20 are taken");
+        DRAIN_TIMEOUT_MS
+    })
+}
+
+/// Milliseconds of a number of seconds as people write it.
+pub(crate) fn drain_timeout_ms(seconds: &str) -> Option<u64> {
+    let seconds: f64 = seconds.trim().parse().ok().filter(|s| (0.0..=1e9).contains(s))?;
+    Some((seconds * 1_000.0) as u64)
+}
 
 /// Settings of a worker.
 #[derive(Debug, Clone)]
@@ -43,9 +63,9 @@ pub struct Config {
     pub handlers: Vec<String>,
     /// Handlers it runs at once.
     pub max_concurrent_handlers: usize,
-    /// Length of a lease, milliseconds.
+    /// Length of a lease, milliseconds: how long it may be silent before others take it for gone.
     pub lease_ms: i64,
-    /// How long a drain waits for running handlers, milliseconds.
+    /// How long a drain waits for running handlers, milliseconds: `TASKER_DRAIN_TIMEOUT` (seconds), 20 s by default.
     pub drain_timeout_ms: u64,
     /// `python`, `ruby`, `rust`.
     pub language: &'static str,
@@ -66,8 +86,8 @@ impl Default for Config {
             templates: Vec::new(),
             handlers: Vec::new(),
             max_concurrent_handlers: 10,
-            lease_ms: 30_000,
-            drain_timeout_ms: 30_000,
+            lease_ms: LEASE_MS,
+            drain_timeout_ms: drain_timeout_of_environment(),
             language: "rust",
             sdk_version: env!("CARGO_PKG_VERSION").into(),
             strict: false,
@@ -123,7 +143,7 @@ impl Config {
 /// Something the host must know besides steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// The attempt with this event id lost its right to report: cancelled, timed out, or its lease ended.
+    /// The attempt with this event id lost its right to report: cancelled, timed out, or given to another worker.
     Cancel {
         /// Event id of the attempt.
         event_id: String,
@@ -237,16 +257,16 @@ impl WorkerCore {
         });
         let weak = Arc::downgrade(&core);
         let tick = std::thread::Builder::new()
-            .name("tasker-lease".into())
+            .name("tasker-budget".into())
             .spawn(move || {
-                let mut renewed = Instant::now();
+                let mut looked = Instant::now();
                 loop {
                     std::thread::sleep(TICK);
                     let Some(core) = weak.upgrade() else { return };
                     if core.closed.load(Ordering::Acquire) {
                         return;
                     }
-                    core.tick(&mut renewed);
+                    core.tick(&mut looked);
                 }
             })
             .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
@@ -426,7 +446,7 @@ impl WorkerCore {
         self.session.take_events(max, timeout)
     }
 
-    fn tick(&self, renewed: &mut Instant) {
+    fn tick(&self, looked: &mut Instant) {
         let (cut_short, changed_outside) = self.session.take_notices();
         for cut in cut_short {
             self.cancel(
@@ -441,33 +461,28 @@ impl WorkerCore {
             self.time_out(&job);
         }
         let every = Duration::from_millis((self.config.lease_ms as u64 / 3).max(3));
-        let is_due = renewed.elapsed() >= every;
-        if !is_due && !changed_outside {
+        if looked.elapsed() < every && !changed_outside {
             return;
         }
+        *looked = now;
         let mut held: Vec<Key> = self.session.untaken();
         held.extend(self.running.lock().values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
-        if is_due {
-            *renewed = now;
-        }
         if held.is_empty() {
             return;
         }
-        // Another process's writes may have cost a lease: that is only looked up, or processes would wake each other.
-        let lost = if is_due { self.engine.renew(&self.session, held) } else { self.engine.lost(&held) };
-        match lost {
+        match self.engine.lost(&self.session, &held) {
             Ok(lost) => {
                 for key in lost {
-                    self.cancel(key, "the lease was lost: another worker may run the step");
+                    self.cancel(key, "the step was taken from this worker: another may run it");
                 }
             }
-            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            Err(error) => tracing::warn!(%error, "cannot look which steps are still this worker's"),
         }
     }
 
     fn cancel(&self, key: Key, message: &str) {
         let job = self.running.lock().get(&key).cloned();
-        // A step that finished a moment ago has lost its lease in the best of ways.
+        // A step that was reported a moment ago is nobody's any more, and nothing was taken from it.
         if let Some(job) = job.filter(|j| !j.finished.load(Ordering::Acquire)) {
             self.cut(&job, message);
         }
@@ -518,7 +533,8 @@ impl WorkerCore {
         self.draining.store(true, Ordering::Release);
         self.session.stop_claiming();
         self.signals.lock().push_back(Signal::Drain);
-        for given in self.session.try_take_many(usize::MAX) {
+        self.engine.draining(&self.session);
+        for given in self.session.take_back() {
             let handed_back = Report::Release { delay_ms: 0 };
             self.engine.report(&self.session, &given.info, &given.claimed, handed_back, Vec::new());
         }
@@ -544,7 +560,7 @@ impl WorkerCore {
         if self.is_foreign() || self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        // First the leases: a handler that ends because it was told to must not count as a failed attempt.
+        // First its steps: a handler that ends because it was told to must not count as a failed attempt.
         self.engine.detach(&self.session);
         for job in self.running.lock().values() {
             job.cancel();
@@ -553,7 +569,7 @@ impl WorkerCore {
         if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id())
             && tick.join().is_err()
         {
-            tracing::error!("the lease thread ended in a panic");
+            tracing::error!("the worker's clock thread ended in a panic");
         }
     }
 

@@ -55,7 +55,7 @@ impl Job {
         (self.given.claimed.task, self.given.claimed.no, self.given.claimed.fence)
     }
 
-    /// The lease.
+    /// The claim.
     pub fn claimed(&self) -> &Claimed {
         &self.given.claimed
     }

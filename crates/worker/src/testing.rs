@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use crate::sdk::{StepError, Worker, WorkerBuilder};
 
-/// No lease ends while the clock moves over retries, milliseconds.
+/// Nobody watches a store in memory, milliseconds.
 const LEASE_MS: i64 = 10_000_000_000;
 
 /// A worker with handlers on a store in memory. Retries, delayed starts and lifecycle limits take no time.

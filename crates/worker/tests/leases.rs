@@ -9,7 +9,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::{
-    Other, create, engine, eventually, healthy, hear, name, ok, options, outcomes, register, result, say, wait, worker,
+    Other, SHORT_LEASE_MS, create, declare_gone, engine, eventually, healthy, hear, name, ok, options, outcomes,
+    register, result, say, wait, worker,
 };
 use serde_json::json;
 use tasker_runtime::Engine;
@@ -18,10 +19,11 @@ use tasker_worker::{StepContext, Worker};
 const ONE: &str = "name: one\nnamespace_name: test\nsteps: [{name: a, handler: a, retry: {max_attempts: 1}}]";
 
 #[test]
-fn a_lost_lease_hands_the_step_on_and_tells_the_silent_handler() {
+fn who_was_taken_for_gone_starts_anew_and_tells_its_handlers() {
     let engine = engine();
     let (say, hears) = channel();
-    let _worker = worker(ONE)
+    let worker = worker(ONE)
+        .configure(|c| (c.lease_ms, c.max_concurrent_handlers) = (SHORT_LEASE_MS, 1))
         .handler("a", move |c: StepContext| {
             let say = say.clone();
             async move {
@@ -40,7 +42,7 @@ fn a_lost_lease_hands_the_step_on_and_tells_the_silent_handler() {
         .unwrap();
     let task = create(&engine, "one", json!({}));
     assert_eq!(hear(&hears), "started");
-    engine.advance_clock(3_600_000);
+    declare_gone(&engine, &worker);
     assert_eq!(wait(&engine, task).status, "complete");
     assert_eq!(hear(&hears), "told");
     let step = eventually("the late result is kept", || {
@@ -52,7 +54,150 @@ fn a_lost_lease_hands_the_step_on_and_tells_the_silent_handler() {
     ends.sort_unstable();
     assert_eq!(ends, ["completed", "lease_expired", "rejected"]);
     assert_eq!(result(&engine, task, "a"), json!("second"));
+    let lives = engine.workers().unwrap();
+    assert_eq!(lives.len(), 2, "a new life has a row of its own: {lives:?}");
     healthy(&engine);
+}
+
+#[test]
+fn no_clock_ends_what_a_living_worker_runs() {
+    let engine = engine();
+    let (say, hears) = channel();
+    let (open, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = Arc::new(Mutex::new(Some(gate)));
+    let _worker = worker(ONE)
+        .configure(|c| c.lease_ms = SHORT_LEASE_MS)
+        .handler("a", move |_| {
+            let (say, gate) = (say.clone(), gate.lock().unwrap().take());
+            async move {
+                say.send(()).unwrap();
+                gate.expect("one run only").await.unwrap();
+                ok(json!("done"))
+            }
+        })
+        .start_on(engine.clone())
+        .unwrap();
+    let task = create(&engine, "one", json!({}));
+    hear(&hears);
+    engine.advance_clock(365 * 86_400_000);
+    open.send(()).unwrap();
+    assert_eq!(wait(&engine, task).status, "complete");
+    assert_eq!(outcomes(&engine.step(task, "a").unwrap()), ["completed"]);
+}
+
+#[test]
+fn a_drain_that_is_cut_by_a_kill_counts_for_nothing_however_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("tasker.db").display());
+    let engine = Engine::open(&url, options()).unwrap();
+    register(&engine, ONE);
+    let task = create(&engine, "one", json!({}));
+    for _ in 0..3 {
+        let mut child = Other::start("child_that_drains_and_never_ends_its_step", CHILD, &url);
+        assert_eq!((child.hear(), child.hear()), ("started".to_string(), "draining".to_string()));
+        child.kill();
+    }
+    let _worker = on_file(&url, "parent").handler("a", name).start().unwrap();
+    assert_eq!(wait(&engine, task).status, "complete");
+    let step = engine.step(task, "a").unwrap();
+    assert_eq!((step.attempts, step.crashes), (1, 0));
+    assert_eq!(outcomes(&step), ["released", "released", "released", "completed"]);
+    healthy(&engine);
+}
+
+/// Another process of the test above; nothing by itself.
+#[test]
+fn child_that_drains_and_never_ends_its_step() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    let worker = on_file(&url, "child")
+        .handler("a", |_| async {
+            say("started");
+            std::future::pending().await
+        })
+        .start()
+        .unwrap();
+    let engine = worker.engine().clone();
+    eventually("the step runs", || (worker.core().status()["busy"] == json!(1)).then_some(()));
+    worker.core().begin_drain();
+    // Whatever is committed after it, it has been stored by then.
+    register(&engine, ONE);
+    say("draining");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Another process of the test below; nothing by itself.
+#[test]
+fn child_with_a_poisonous_step_among_others() {
+    let Ok(url) = std::env::var(CHILD) else { return };
+    let _worker = Worker::builder(&url)
+        .template("six.yaml", SIX)
+        .configure(|c| c.engine = options())
+        .handler("innocent", |c: StepContext| async move {
+            // Beside another step it never ends; alone it does.
+            if c.job().claimed().suspect { ok(json!("fine")) } else { std::future::pending().await }
+        })
+        .handler("poison", move |c: StepContext| async move {
+            if !c.job().claimed().suspect {
+                // Until all of them run.
+                say("started");
+                std::future::pending::<()>().await;
+            }
+            std::process::abort();
+        })
+        .start()
+        .unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+const SIX: &str = "
+name: six
+namespace_name: test
+steps:
+  - {name: poison, handler: poison}
+  - {name: a, handler: innocent}
+  - {name: b, handler: innocent}
+  - {name: c, handler: innocent}
+  - {name: d, handler: innocent}
+  - {name: e, handler: innocent}
+";
+
+#[test]
+fn a_step_that_kills_its_process_is_given_up_and_those_beside_it_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("tasker.db").display());
+    let engine = Engine::open(&url, options()).unwrap();
+    register(&engine, SIX);
+    let task = create(&engine, "six", json!({}));
+    let mut first = Other::start("child_with_a_poisonous_step_among_others", CHILD, &url);
+    assert_eq!(first.hear(), "started");
+    let running = || engine.steps(task).unwrap().iter().filter(|s| s.status == "in_progress").count() == 6;
+    eventually("all six run", || running().then_some(()));
+    first.kill();
+    // Each of the next ends by itself, in the poisonous step.
+    eventually("the poisonous step is given up", || {
+        let mut next = Other::start("child_with_a_poisonous_step_among_others", CHILD, &url);
+        next.ended();
+        let watches = on_file(&url, "watcher").configure(|c| c.namespaces = Some(vec!["elsewhere".into()]));
+        let _watcher = watches.handler("a", name).start().unwrap();
+        eventually("its death is seen", || {
+            let steps = engine.steps(task).unwrap();
+            steps.iter().all(|s| s.status != "in_progress").then_some(())
+        });
+        (engine.step(task, "poison").unwrap().status == "error").then_some(())
+    });
+    let steps = engine.steps(task).unwrap();
+    for step in &steps {
+        if step.name == "poison" {
+            assert_eq!((step.crashes, step.error.as_ref().unwrap().error_type.as_str()), (3, "poison_step"));
+        } else {
+            assert_eq!(step.crashes, 0, "{} is not blamed", step.name);
+            assert_ne!(step.status, "error", "{}", step.name);
+        }
+    }
 }
 
 #[test]

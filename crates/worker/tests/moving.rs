@@ -16,7 +16,7 @@ use tasker_wire::{DeadLetterFilter, Error, EventFilter, Kind, TaskFilter};
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
 use uuid::Uuid;
 
-const LEASE_MS: i64 = 600_000;
+const LEASE_MS: i64 = 1_000;
 const TEMPLATES: &[&str] = &[
     "
 name: line
@@ -187,7 +187,6 @@ fn fill(url: &str) -> Vec<Uuid> {
 fn end(url: &str, tasks: &[Uuid]) {
     let engine = Engine::open(url, options()).unwrap();
     let last = worker(&engine, &[TEMPLATES, &[HELD]].concat(), true);
-    engine.advance_clock(LEASE_MS);
     engine.act(tasks[6], Order::Resume, "ann", "").unwrap();
     engine.act(tasks[1], Order::RetryFailed, "ann", "").unwrap();
     let again = request("line", json!({"keyed": true}));
@@ -200,7 +199,7 @@ fn end(url: &str, tasks: &[Uuid]) {
     }
     assert_eq!(result(&engine, tasks[2], "part_002"), json!(7), "it went on from its checkpoint");
     let leased = engine.step(tasks[8], "a").unwrap();
-    assert_eq!(leased.history[0].outcome, "lease_expired");
+    assert_eq!(leased.history[0].outcome, "released", "nobody died");
     // A new task and a new event have numbers of their own.
     let before = engine.events(&EventFilter::default()).unwrap();
     let told = create(&engine, "told", json!({}));

@@ -13,7 +13,6 @@ use tasker_core::load;
 use tasker_core::machine::{self, Action, Changes, Event, Moment, Needs, Neighbourhood, Outcome, Reply};
 use tasker_core::state::{Step, StepState, Task, TaskState};
 
-pub(crate) const LEASE_MS: i64 = 1_000;
 pub(crate) const WORKER: i64 = 7;
 
 pub(crate) fn compile(yaml: &str) -> Arc<Workflow> {
@@ -184,7 +183,7 @@ impl World {
     pub(crate) fn claim_no(&mut self, no: u16) -> u32 {
         let (now, step) = (self.now, self.steps.get_mut(&no).unwrap());
         assert_eq!(step.state, StepState::Enqueued);
-        machine::claim(step, WORKER, now, LEASE_MS);
+        machine::claim(step, WORKER, now);
         let fence = step.fence;
         self.log.push(format!("Claim {{ no: {no}, fence: {fence} }}"));
         assert!(!self.attempts.contains(&(no, fence)), "fence {fence} handed out twice\n{}", self.story());
@@ -237,7 +236,7 @@ impl World {
             self.claim(name);
         }
         let step = self.step(name);
-        self.apply(Event::WorkerLost { no: step.no, fence: step.fence })
+        self.apply(Event::WorkerLost { no: step.no, fence: step.fence, alone: true })
     }
 
     #[track_caller]

@@ -255,7 +255,7 @@ fn each_step(world: &World, step: &Step, runnable: bool) -> Result<(), String> {
     if step.crashes > world.max_crashes {
         return Err(format!("{name}: {} crashes of {}", step.crashes, world.max_crashes));
     }
-    let wakes = matches!(step.state, StepState::InProgress | StepState::WaitingForRetry);
+    let wakes = step.state == StepState::WaitingForRetry;
     if wakes != step.wake_at.is_some() {
         return Err(format!("{name}: {} with wake_at {:?}", step.state.as_str(), step.wake_at));
     }

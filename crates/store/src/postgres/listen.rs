@@ -3,17 +3,23 @@
 //! A connection of its own listens. It also sends the wake-ups, outside of every working transaction, where they would
 //! serialise the commits: at most one every [`RING_EVERY`], and only while another process listens. Notifications only
 //! hurry things along; a second without any counts as one.
+//!
+//! The same connection shows that the process's workers live: it holds an advisory lock for each, which the server lets go
+//! of with the connection. Every listener looks each second who holds one. A lock that was seen over this very connection
+//! and is gone tells that the worker's connection ended; a failover, which ends everybody's, tells nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 use tokio_postgres::AsyncMessage;
 
 use super::config::Settings;
+use crate::clock::{ServerTime, monotonic_ms};
 use crate::sync::Mutex;
 
 /// Shortest time between two wake-ups sent.
@@ -31,9 +37,21 @@ struct State {
     version: AtomicU64,
     peers: AtomicBool,
     closing: AtomicBool,
-    clock_offset: AtomicI64,
+    /// Connections made so far.
+    connections: AtomicU64,
     ring: Notify,
     told: Mutex<Option<Told>>,
+    /// Workers of this process.
+    workers: Mutex<BTreeSet<i64>>,
+    sights: Mutex<Sights>,
+}
+
+/// What was seen of the workers' locks over the present connection.
+#[derive(Default)]
+struct Sights {
+    ever: BTreeSet<i64>,
+    now: BTreeSet<i64>,
+    looked: Option<Instant>,
 }
 
 impl State {
@@ -54,13 +72,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn start(settings: Arc<Settings>) -> std::io::Result<Listener> {
+    pub(super) fn start(settings: Arc<Settings>, time: Arc<ServerTime>) -> std::io::Result<Listener> {
         let state = Arc::new(State::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = state.clone();
         let thread = std::thread::Builder::new()
             .name("tasker-listen".into())
-            .spawn(move || runtime.block_on(run(&shared, &settings)))?;
+            .spawn(move || runtime.block_on(run(&shared, &settings, &time)))?;
         Ok(Listener { state, thread: Some(thread), pid: std::process::id() })
     }
 
@@ -69,9 +87,28 @@ impl Listener {
         self.state.version.load(Ordering::Relaxed)
     }
 
-    /// By how much the server's clock is ahead of this machine's, milliseconds.
-    pub(super) fn clock_offset(&self) -> i64 {
-        self.state.clock_offset.load(Ordering::Relaxed)
+    /// Connections made so far.
+    pub(super) fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// Shows that a worker lives for as long as the connection stands.
+    pub(super) fn announce(&self, worker: i64) {
+        self.state.workers.lock().insert(worker);
+        self.state.ring.notify_one();
+    }
+
+    pub(super) fn withdraw(&self, worker: i64) {
+        self.state.workers.lock().remove(&worker);
+        self.state.sights.lock().ever.remove(&worker);
+        self.state.ring.notify_one();
+    }
+
+    /// Workers whose connections ended while this one stood.
+    pub(super) fn cut_off(&self) -> Vec<i64> {
+        let sights = self.state.sights.lock();
+        let is_fresh = sights.looked.is_some_and(|at| at.elapsed() < 2 * TICK);
+        if is_fresh { sights.ever.difference(&sights.now).copied().collect() } else { Vec::new() }
     }
 
     /// Whom to tell as soon as something is heard.
@@ -100,11 +137,12 @@ impl Drop for Listener {
     }
 }
 
-async fn run(state: &Arc<State>, settings: &Settings) {
+async fn run(state: &Arc<State>, settings: &Settings, time: &ServerTime) {
     let mut warned = false;
     while !state.closing.load(Ordering::Relaxed) {
+        let before = state.connections.load(Ordering::Relaxed);
         if !settings.pooled {
-            match listen(state, settings).await {
+            match listen(state, settings, time).await {
                 Ok(()) => return,
                 Err(error) if !std::mem::replace(&mut warned, true) => {
                     tracing::warn!(%error, "not listening for other processes; the store is looked at every second");
@@ -113,13 +151,20 @@ async fn run(state: &Arc<State>, settings: &Settings) {
             }
         }
         state.peers.store(false, Ordering::Relaxed);
-        let _ = tokio::time::timeout(TICK, state.ring.notified()).await;
+        // Whoever knew this process by its connection waits two seconds for it: until there is another, its workers beat
+        // with every attempt.
+        if state.connections.load(Ordering::Relaxed) == before {
+            let _ = tokio::time::timeout(TICK, state.ring.notified()).await;
+        }
+        if !settings.pooled {
+            state.connections.fetch_add(1, Ordering::Relaxed);
+        }
         state.version.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Listens until the connection breaks, or the store is closed.
-async fn listen(state: &Arc<State>, settings: &Settings) -> Result<(), tokio_postgres::Error> {
+async fn listen(state: &Arc<State>, settings: &Settings, time: &ServerTime) -> Result<(), tokio_postgres::Error> {
     let (client, mut drive) = settings.connect().await?;
     let own = Arc::new(std::sync::atomic::AtomicI32::new(0));
     let (hears, me) = (state.clone(), own.clone());
@@ -135,7 +180,8 @@ async fn listen(state: &Arc<State>, settings: &Settings) -> Result<(), tokio_pos
         }
         breaks.notify_one();
     });
-    let channel = format!("{}_changes", settings.schema);
+    let schema = &settings.schema;
+    let channel = format!("{schema}_changes");
     client
         .batch_execute(&format!(
             "SET synchronous_commit = off; SET statement_timeout = 10000; LISTEN \"{channel}\";
@@ -143,19 +189,37 @@ async fn listen(state: &Arc<State>, settings: &Settings) -> Result<(), tokio_pos
         ))
         .await?;
     own.store(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0), Ordering::Relaxed);
-    let count = client
+    let class = format!("hashtext('{schema} workers')");
+    let database = "(SELECT oid FROM pg_database WHERE datname = current_database())";
+    let look = client
         .prepare(&format!(
             "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = {LISTENERS}::oid
                AND objid = (hashtext('{channel}')::bigint & 4294967295)::oid AND mode = 'ShareLock'
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND pid <> pg_backend_pid()),
-             (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+               AND database = {database} AND pid <> pg_backend_pid()),
+             (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+             ARRAY(SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted
+               AND classid = ({class}::bigint & 4294967295)::oid AND database = {database})"
         ))
         .await?;
+    let lock = client.prepare(&format!("SELECT pg_try_advisory_lock({class}, ($1::bigint & 2147483647)::int)")).await?;
+    let unlock = client.prepare(&format!("SELECT pg_advisory_unlock({class}, ($1::bigint & 2147483647)::int)")).await?;
     let ring = client.prepare(&format!("SELECT pg_notify('{channel}', '')")).await?;
+    *state.sights.lock() = Sights::default();
+    let mut locked: BTreeSet<i64> = BTreeSet::new();
     let mut rung = Instant::now();
     let mut looked: Option<Instant> = None;
     loop {
+        let wanted = state.workers.lock().clone();
+        for worker in wanted.difference(&locked.clone()) {
+            // A former connection of ours may not have been missed yet: tried again with the next look.
+            if client.query_one(&lock, &[worker]).await?.get(0) {
+                locked.insert(*worker);
+            }
+        }
+        for worker in locked.clone().difference(&wanted) {
+            client.query_one(&unlock, &[worker]).await?;
+            locked.remove(worker);
+        }
         let left = looked.map_or(Duration::ZERO, |at| TICK.saturating_sub(at.elapsed()));
         tokio::select! {
             () = broken.notified() => {
@@ -170,19 +234,23 @@ async fn listen(state: &Arc<State>, settings: &Settings) -> Result<(), tokio_pos
                 rung = Instant::now();
             }
             () = tokio::time::sleep(left) => {
-                let (asked, wall) = (Instant::now(), wall());
-                let row = client.query_one(&count, &[]).await?;
+                let sent_ms = monotonic_ms();
+                let row = client.query_one(&look, &[]).await?;
+                time.observe(sent_ms, monotonic_ms(), row.get(1));
                 state.peers.store(row.get(0), Ordering::Relaxed);
-                let offset = row.get::<_, i64>(1) - wall - asked.elapsed().as_millis() as i64 / 2;
-                // Clocks that agree this well are not worth a correction.
-                state.clock_offset.store(if offset.abs() < 20 { 0 } else { offset }, Ordering::Relaxed);
+                let now: BTreeSet<i64> = row.get::<_, Vec<i64>>(2).into_iter().collect();
+                let mut sights = state.sights.lock();
+                sights.ever.extend(&now);
+                sights.now = now;
+                sights.looked = Some(Instant::now());
+                drop(sights);
                 state.version.fetch_add(1, Ordering::Relaxed);
-                looked = Some(Instant::now());
+                if looked.replace(Instant::now()).is_none() {
+                    // The workers beat at once: who missed them when a former connection ended must hear of them.
+                    state.connections.fetch_add(1, Ordering::Relaxed);
+                    state.heard();
+                }
             }
         }
     }
-}
-
-fn wall() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }

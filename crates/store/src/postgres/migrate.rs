@@ -9,6 +9,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_initial.sql"),
     include_str!("migrations/002_events.sql"),
     include_str!("migrations/003_retention.sql"),
+    include_str!("migrations/004_liveness.sql"),
 ];
 
 /// Oldest version of the tables whose programs work on the newest: while a fleet is upgraded, workers of the release

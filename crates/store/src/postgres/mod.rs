@@ -24,13 +24,14 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use crate::clock::{ServerTime, monotonic_ms};
 use crate::commit::commit;
 use crate::sync::{Condvar, Mutex};
 use crate::tables::{STEP_MAX, split, step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
     AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
-    TemplateRecord, WorkerRecord,
+    TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use config::{Settings, Transport};
 use connection::{Bounds, Call, Conn, Role, Trouble, call};
@@ -57,6 +58,8 @@ const STILL_AT_WORK: Duration = Duration::from_millis(300);
 const QUEUES_EVERY: Duration = Duration::from_millis(200);
 /// How often the high-water mark of time is stored, milliseconds.
 const HIGH_WATER_EVERY_MS: i64 = 1_000;
+/// How often the server's clock is looked at when a store is opened.
+const CLOCK_LOOKS: usize = 3;
 /// Tasks whose template is remembered; when there are more, all are forgotten.
 const KNOWN_MAX: usize = 200_000;
 
@@ -78,6 +81,7 @@ pub struct Postgres {
     queues: Mutex<FxHashSet<String>>,
     // When unknown queues were looked for.
     looked: Mutex<Option<Instant>>,
+    time: Arc<ServerTime>,
     listener: Listener,
 }
 
@@ -103,6 +107,17 @@ impl Drop for Writer<'_> {
         drop(writers);
         self.store.writer_free.notify_one();
     }
+}
+
+/// The server's time, from [`CLOCK_LOOKS`] looks.
+fn measured(conn: &mut Conn) -> connection::Result<ServerTime> {
+    let mut looks = Vec::new();
+    for _ in 0..CLOCK_LOOKS {
+        let sent_ms = monotonic_ms();
+        let server_ms = conn.one(query!("clock"), Vec::new())?;
+        looks.push((sent_ms, monotonic_ms(), server_ms));
+    }
+    Ok(ServerTime::measured(&looks))
 }
 
 fn no_template(template: i64) -> Error {
@@ -132,7 +147,9 @@ impl Postgres {
             Ok((high_water, format!("postgresql {version}, synchronous_commit={sync}, fsync={fsync}{word}")))
         };
         let (high_water, durability) = about(&mut conn).map_err(|e| trouble(&settings, e))?;
-        let listener = Listener::start(settings.clone())
+        // Before anything asks for the time.
+        let time = Arc::new(measured(&mut conn).map_err(|e| trouble(&settings, e))?);
+        let listener = Listener::start(settings.clone(), time.clone())
             .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
         Ok(Postgres {
             settings,
@@ -145,6 +162,7 @@ impl Postgres {
             known: Mutex::default(),
             queues: Mutex::default(),
             looked: Mutex::default(),
+            time,
             listener,
         })
     }
@@ -227,7 +245,7 @@ impl Postgres {
                 self.look_for_queues(conn, batch)?;
             }
             let high_water = self.high_water.load(Ordering::Relaxed);
-            let marks = !batch.ops.is_empty() && batch.now - high_water >= HIGH_WATER_EVERY_MS;
+            let marks = !batch.ops.is_empty() && (batch.now - high_water).abs() >= HIGH_WATER_EVERY_MS;
             let mut sent = None;
             let done = tables::prepare(self, conn, batch).and_then(|(out, rows)| {
                 sent = Some((rows.xid.clone(), out));
@@ -236,7 +254,7 @@ impl Postgres {
             let trouble = match done {
                 Ok(()) => {
                     if marks {
-                        self.high_water.fetch_max(batch.now, Ordering::Relaxed);
+                        self.high_water.store(batch.now, Ordering::Relaxed);
                     }
                     let out = sent.map(|(_, out)| out).unwrap_or_default();
                     if out.is_news() {
@@ -428,7 +446,37 @@ impl Store for Postgres {
     }
 
     fn clock_offset(&self) -> i64 {
-        self.listener.clock_offset()
+        self.time.offset_ms()
+    }
+
+    fn watched(&self) -> Result<Vec<WatchedRecord>, Error> {
+        self.rows(|| call!(query!("workers_watched")), rows::watched)
+    }
+
+    fn announce(&self, worker: i64) {
+        self.listener.announce(worker);
+    }
+
+    fn withdraw(&self, worker: i64) {
+        self.listener.withdraw(worker);
+    }
+
+    fn is_connected(&self, worker: i64) -> Option<bool> {
+        if self.settings.pooled {
+            return None;
+        }
+        self.read(|conn| {
+            conn.one(query!("worker_connected"), vec![Box::new(self.settings.schema.clone()), Box::new(worker)])
+        })
+        .ok()
+    }
+
+    fn cut_off(&self) -> Vec<i64> {
+        self.listener.cut_off()
+    }
+
+    fn connections(&self) -> u64 {
+        self.listener.connections()
     }
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {

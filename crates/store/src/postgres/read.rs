@@ -187,12 +187,12 @@ pub(super) fn doctor(conn: &mut Conn, now: i64, ready: &str) -> Result<(Vec<Find
     let blocked = TaskState::BlockedByFailures.code();
     let late = now - OVERDUE_GRACE_MS;
     // Each query yields the step ids (or, shifted, the task ids) that break the invariant.
-    let checks: [(&str, String); 9] = [
+    let checks: [(&str, String); 10] = [
         ("nothing is overdue (steps)", format!("SELECT step AS id FROM wakes WHERE wake_at <= {late}")),
         ("nothing is overdue (tasks)", format!("SELECT id << 14 AS id FROM tasks WHERE wake_at <= {late}")),
         (
-            "running and retrying steps have a time at which they wake",
-            format!("SELECT id FROM steps WHERE state IN ({in_progress}, {retry}) AND wake_at IS NULL"),
+            "retrying steps have a time at which they wake",
+            format!("SELECT id FROM steps WHERE state = {retry} AND wake_at IS NULL"),
         ),
         (
             "every time at which a step wakes is known",
@@ -200,6 +200,13 @@ pub(super) fn doctor(conn: &mut Conn, now: i64, ready: &str) -> Result<(Vec<Find
              FULL JOIN (SELECT id, wake_at FROM steps WHERE wake_at IS NOT NULL) s ON s.id = k.step AND s.wake_at = k.wake_at
              WHERE s.id IS NULL OR k.step IS NULL"
                 .into(),
+        ),
+        (
+            "every running step has a worker that is known to hold it",
+            format!(
+                "SELECT s.id FROM steps s LEFT JOIN workers w ON w.id = s.worker LEFT JOIN held h ON h.worker = s.worker AND h.step = s.id
+                 WHERE s.state = {in_progress} AND (w.id IS NULL OR w.beat > 0 AND h.step IS NULL)"
+            ),
         ),
         (
             "every enqueued step is in its queue",

@@ -4,9 +4,10 @@ use tasker_core::state::{AttemptEnd, Counts, DeadLetterReason, Step, StepState, 
 use tokio_postgres::Row;
 
 use super::connection::{Result, Trouble};
-use crate::tables::{Head, TaskRow, batches_from, split};
+use crate::tables::{Head, TaskRow, batches_from, given_name, split};
 use crate::{
-    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WatchedRecord,
+    WorkerRecord,
 };
 
 /// A value kept as a small number.
@@ -57,7 +58,7 @@ pub(super) fn task_record(row: &Row) -> Result<TaskRecord> {
     Ok(TaskRecord { id, uuid, template, priority, task, updated_at, ended_at, context, details })
 }
 
-/// The first thirteen columns of a step, in the order every query of steps names them.
+/// The first fourteen columns of a step, in the order every query of steps names them.
 pub(super) fn step(row: &Row) -> Result<(Step, Option<String>)> {
     let (_, no) = split(row.try_get(0)?);
     let step = Step {
@@ -73,8 +74,9 @@ pub(super) fn step(row: &Row) -> Result<(Step, Option<String>)> {
         wake_at: row.try_get(9)?,
         worker: row.try_get(10)?,
         has_checkpoint: row.try_get(11)?,
+        suspect: row.try_get(12)?,
     };
-    Ok((step, row.try_get(12)?))
+    Ok((step, row.try_get(13)?))
 }
 
 pub(super) fn step_record(row: &Row) -> Result<StepRecord> {
@@ -82,11 +84,11 @@ pub(super) fn step_record(row: &Row) -> Result<StepRecord> {
     Ok(StepRecord {
         step,
         name,
-        ended_at: row.try_get(13)?,
-        result: row.try_get(14)?,
-        inputs: row.try_get(15)?,
-        checkpoint: row.try_get(16)?,
-        worker: row.try_get(17)?,
+        ended_at: row.try_get(14)?,
+        result: row.try_get(15)?,
+        inputs: row.try_get(16)?,
+        checkpoint: row.try_get(17)?,
+        worker: row.try_get::<_, Option<String>>(18)?.map(given_name),
     })
 }
 
@@ -107,7 +109,7 @@ pub(super) fn attempt_record(row: &Row) -> Result<AttemptRecord> {
         fence: count(row, 1)?,
         attempt: count(row, 2)?,
         end: coded(row, 3, AttemptEnd::from_code)?,
-        worker: row.try_get(4)?,
+        worker: row.try_get::<_, Option<String>>(4)?.map(given_name),
         started_at: row.try_get(5)?,
         ended_at: row.try_get(6)?,
         execution_us: row.try_get(7)?,
@@ -171,6 +173,16 @@ pub(super) fn event_record(row: &Row) -> Result<EventRecord> {
     })
 }
 
+pub(super) fn watched(row: &Row) -> Result<WatchedRecord> {
+    Ok(WatchedRecord {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        beat: row.try_get(2)?,
+        lease_ms: row.try_get(3)?,
+        gone: row.try_get(4)?,
+    })
+}
+
 pub(super) fn worker_record(row: &Row) -> Result<WorkerRecord> {
     let list = |column| -> Result<Vec<String>> {
         serde_json::from_str(row.try_get(column)?)
@@ -178,7 +190,7 @@ pub(super) fn worker_record(row: &Row) -> Result<WorkerRecord> {
     };
     Ok(WorkerRecord {
         id: row.try_get(0)?,
-        name: row.try_get(1)?,
+        name: given_name(row.try_get(1)?),
         language: row.try_get(2)?,
         sdk_version: row.try_get(3)?,
         queues: list(4)?,

@@ -23,10 +23,11 @@ use uuid::Uuid;
 use super::config::Transport;
 use super::connection::{Bounds, Call, Conn, Trouble, Value, call, together};
 use super::{Postgres, pgmq, query, rows};
+use crate::clock::monotonic_ms;
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
-    AuditRow, Found, Head, Letter, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow, batches_to,
-    prunable, split, step_id,
+    AuditRow, Found, Head, Letter, Namesake, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow,
+    batches_to, prunable, split, step_id,
 };
 use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, Op, Pruned, TemplateSource};
 
@@ -70,6 +71,8 @@ struct StepEntry {
     result: Option<Option<String>>,
     /// `wake_at` as stored.
     stored_wake: Option<i64>,
+    /// The worker that holds it, as stored.
+    stored_holder: Option<i64>,
     is_new: bool,
     is_changed: bool,
     /// No claim can change it any more.
@@ -103,6 +106,8 @@ struct Scope {
     heads: Vec<i64>,
     creations: i64,
     keys: Vec<String>,
+    /// Workers whose heartbeats are in the batch.
+    beats: Vec<i64>,
     /// Reports whose steps have followers.
     continuations: usize,
     /// Every row that the events need is named.
@@ -125,13 +130,20 @@ pub(super) struct Rows<'a> {
     uuids: FxHashMap<Uuid, i64>,
     new_ids: std::vec::IntoIter<i64>,
     queues: FxHashMap<String, Queue>,
-    workers: FxHashMap<String, Option<Found>>,
+    /// What workers held when the transaction began: step and fence of each.
+    workers: FxHashMap<i64, Vec<(i64, u32)>>,
+    /// Those of the workers whose heartbeats are in the batch that are alive.
+    alive: FxHashSet<i64>,
+    /// How often this batch has moved the beat of a worker on; written with its last round trip.
+    beats: FxHashMap<i64, i64>,
     due: Option<(Vec<i64>, Vec<i64>)>,
     /// Tasks of the dead letters that are acted on.
     letters: Vec<i64>,
     writes: Writes,
     /// Queues hold more than was taken.
     has_more: bool,
+    /// The server's clock, Unix milliseconds, as it was during the round trip that is being taken in.
+    server_ms: Option<i64>,
     /// Number of the transaction, once it has one.
     pub(super) xid: Option<String>,
 }
@@ -144,6 +156,8 @@ struct Writes {
     new_tasks: Vec<i64>,
     deleted_steps: Vec<i64>,
     unwoken: Vec<(i64, i64)>,
+    /// Worker and step of what is held no more.
+    dropped: Vec<(i64, i64)>,
     inputs: BTreeMap<i64, Option<String>>,
     checkpoints: BTreeMap<i64, Option<String>>,
     /// With PGMQ's numbers of those messages that were read.
@@ -180,6 +194,10 @@ fn columns<R, T>(rows: &[R], column: impl Fn(&R) -> T) -> Vec<T> {
     rows.iter().map(column).collect()
 }
 
+fn holder(step: &Step) -> Option<i64> {
+    (step.state == StepState::InProgress).then_some(step.worker)
+}
+
 fn state(step: &Step) -> i16 {
     step.state.code() as i16
 }
@@ -200,10 +218,13 @@ impl<'a> Rows<'a> {
             new_ids: Vec::new().into_iter(),
             queues: FxHashMap::default(),
             workers: FxHashMap::default(),
+            alive: FxHashSet::default(),
+            beats: FxHashMap::default(),
             due: None,
             letters: Vec::new(),
             writes: Writes::default(),
             has_more: false,
+            server_ms: None,
             xid: None,
         }
     }
@@ -227,6 +248,9 @@ impl<'a> Rows<'a> {
         }
         if scope.creations > 0 {
             reads.push(Read::NewIds, call!(query!("task_ids"), scope.creations));
+        }
+        if !scope.beats.is_empty() {
+            reads.push(Read::Alive, call!(query!("workers_alive"), scope.beats));
         }
         if !scope.keys.is_empty() {
             reads.push(Read::Keys, call!(query!("idempotency_load"), scope.keys.clone()));
@@ -265,7 +289,7 @@ impl<'a> Rows<'a> {
     /// every task can be locked in order.
     fn scope(&mut self, bounds: &mut Bounds) -> std::result::Result<Scope, Trouble> {
         let mut scope = Scope { is_complete: true, ..Scope::default() };
-        let (mut uuids, mut letters, mut names, mut due) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut uuids, mut letters, mut workers, mut due) = (Vec::new(), Vec::new(), Vec::new(), None);
         for op in self.batch.ops {
             match op {
                 Op::Create(new) => {
@@ -273,17 +297,19 @@ impl<'a> Rows<'a> {
                     scope.keys.extend(new.idempotency.iter().map(|i| text(&i.key)));
                 }
                 Op::Finish { task, no, .. } => self.foresee_finish(&mut scope, *task, *no),
-                Op::Renew { held, .. } => {
-                    scope.tasks.extend(held.iter().map(|(task, _, _)| task));
-                    scope.steps.extend(held.iter().map(|(task, no, _)| step_id(*task, *no)));
+                Op::Heartbeat { worker, held } => {
+                    scope.beats.push(*worker);
+                    if held.is_some() {
+                        workers.push(*worker);
+                    }
                 }
                 Op::Act { task, .. } => uuids.push(*task),
                 Op::DeadLetter { id, .. } => letters.push(*id),
-                Op::WorkerGone { name, .. } => names.push(text(name)),
+                Op::WorkerGone { worker, .. } => workers.push(*worker),
                 Op::Due { limit } => due = Some(due.unwrap_or(0).max(*limit as i64)),
                 Op::AddTemplate(_)
                 | Op::AddWorker(_)
-                | Op::Heartbeat { .. }
+                | Op::Draining { .. }
                 | Op::ReadEvents { .. }
                 | Op::ArchiveEvents { .. }
                 | Op::ReplayEvents { .. }
@@ -297,8 +323,8 @@ impl<'a> Rows<'a> {
         if !letters.is_empty() {
             reads.push(Read::Letters, call!(query!("dead_letter_tasks"), letters));
         }
-        if !names.is_empty() {
-            reads.push(Read::Held, call!(query!("steps_of_workers"), names.clone()));
+        if !workers.is_empty() {
+            reads.push(Read::Held, call!(query!("steps_of_workers"), workers));
         }
         if let Some(limit) = due {
             reads.push(Read::DueSteps, call!(query!("steps_due"), self.batch.now, limit));
@@ -310,12 +336,9 @@ impl<'a> Rows<'a> {
         scope.is_complete = false;
         self.read(*bounds, reads)?;
         *bounds = Bounds::Inside;
-        for name in names {
-            self.workers.entry(name).or_insert(None);
-        }
         scope.tasks.extend(self.uuids.values());
         scope.tasks.extend(&self.letters);
-        let held = self.workers.values().flatten().flat_map(|found| found.held.iter().map(|(id, _)| *id));
+        let held = self.workers.values().flatten().map(|(id, _)| *id);
         let due = self.due.iter().flat_map(|(steps, _)| steps.iter().copied());
         for id in held.chain(due) {
             scope.steps.insert(id);
@@ -367,10 +390,9 @@ impl<'a> Rows<'a> {
                 *reports.entry(*task).or_default() += 1;
             }
         }
-        let held = self.workers.values().flatten().flat_map(|found| found.held.iter());
-        events.extend(held.map(|(id, fence)| {
+        events.extend(self.workers.values().flatten().map(|(id, fence)| {
             let (task, no) = split(*id);
-            (task, Some(no), Event::WorkerLost { no, fence: *fence })
+            (task, Some(no), Event::WorkerLost { no, fence: *fence, alone: true })
         }));
         if let Some((due_steps, due_tasks)) = &self.due {
             events.extend(
@@ -456,9 +478,14 @@ impl<'a> Rows<'a> {
         if reads.calls.is_empty() && bounds == Bounds::Inside {
             return Ok(());
         }
+        let sent_ms = monotonic_ms();
         let all = self.conn.pipeline(bounds, &reads.calls)?;
+        let answered_ms = monotonic_ms();
         for (read, rows) in reads.of.into_iter().zip(all) {
             self.take(read, rows)?;
+        }
+        if let Some(server_ms) = self.server_ms.take() {
+            self.store.time.observe(sent_ms, answered_ms, server_ms);
         }
         Ok(())
     }
@@ -469,6 +496,7 @@ impl<'a> Rows<'a> {
                 for row in &found {
                     self.keep_task(rows::task(row)?);
                     self.xid = row.try_get(21)?;
+                    self.server_ms = row.try_get(22)?;
                 }
             }
             Read::Steps => {
@@ -501,6 +529,7 @@ impl<'a> Rows<'a> {
                 let ids = found.iter().map(|r| r.try_get(0)).collect::<std::result::Result<Vec<i64>, _>>()?;
                 self.new_ids = ids.into_iter();
                 self.xid = found.first().map(|r| r.try_get(1)).transpose()?.flatten();
+                self.server_ms = found.first().map(|r| r.try_get(2)).transpose()?;
             }
             Read::Keys => {
                 for row in &found {
@@ -517,12 +546,15 @@ impl<'a> Rows<'a> {
             }
             Read::Held => {
                 for row in &found {
-                    let entry = self.workers.entry(row.try_get(0)?).or_default();
-                    let worker = row.try_get(1)?;
-                    let held = &mut entry.get_or_insert_with(|| Found { worker, held: Vec::new() }).held;
-                    if let Some(step) = row.try_get::<_, Option<i64>>(2)? {
-                        held.push((step, row.try_get::<_, i32>(3)? as u32));
+                    let held = self.workers.entry(row.try_get(0)?).or_default();
+                    if let Some(step) = row.try_get::<_, Option<i64>>(1)? {
+                        held.push((step, row.try_get::<_, i32>(2)? as u32));
                     }
+                }
+            }
+            Read::Alive => {
+                for row in &found {
+                    self.alive.insert(row.try_get(0)?);
                 }
             }
             Read::DueSteps => {
@@ -534,7 +566,10 @@ impl<'a> Rows<'a> {
                     found.iter().map(|r| r.try_get(0)).collect::<std::result::Result<_, _>>()?;
             }
             Read::Queue(name, limit) => self.take_queue(name, limit, &found)?,
-            Read::Xid => self.xid = found.first().map(|r| r.try_get(0)).transpose()?.flatten(),
+            Read::Xid => {
+                self.xid = found.first().map(|r| r.try_get(0)).transpose()?.flatten();
+                self.server_ms = found.first().map(|r| r.try_get(1)).transpose()?;
+            }
         }
         Ok(())
     }
@@ -545,12 +580,12 @@ impl<'a> Rows<'a> {
         queue.is_read = true;
         let mut foreign = Vec::new();
         for row in found {
-            let messages: Vec<i64> = if is_pgmq { vec![row.try_get(22)?] } else { Vec::new() };
+            let messages: Vec<i64> = if is_pgmq { vec![row.try_get(23)?] } else { Vec::new() };
             let Some(step) = row.try_get::<_, Option<i64>>(0)? else {
-                foreign.push((row.try_get::<_, i64>(22)?, row.try_get::<_, Option<i64>>(23)?));
+                foreign.push((row.try_get::<_, i64>(23)?, row.try_get::<_, Option<i64>>(24)?));
                 continue;
             };
-            let ready = Ready { rank: row.try_get(15)?, enqueued_at: row.try_get(14)?, step };
+            let ready = Ready { rank: row.try_get(16)?, enqueued_at: row.try_get(15)?, step };
             queue.places.entry(ready).or_default().messages.extend(messages);
         }
         if found.len() >= limit {
@@ -559,20 +594,20 @@ impl<'a> Rows<'a> {
         }
         for row in found {
             let Some((task, _)) = row.try_get::<_, Option<i64>>(0)?.map(split) else { continue };
-            if let Some(context) = row.try_get::<_, Option<String>>(20)? {
+            if let Some(context) = row.try_get::<_, Option<String>>(21)? {
                 self.heads.insert(
                     task,
                     Head {
-                        uuid: row.try_get(16)?,
-                        template: row.try_get(17)?,
-                        priority: row.try_get(18)?,
-                        created_at: row.try_get(19)?,
+                        uuid: row.try_get(17)?,
+                        template: row.try_get(18)?,
+                        priority: row.try_get(19)?,
+                        created_at: row.try_get(20)?,
                         context: context.into(),
-                        details: row.try_get::<_, String>(21)?.into(),
+                        details: row.try_get::<_, String>(22)?.into(),
                     },
                 );
             }
-            self.store.know(task, row.try_get(17)?);
+            self.store.know(task, row.try_get(18)?);
             self.keep_step(row, true)?;
         }
         if foreign.is_empty() { Ok(()) } else { self.set_foreign_aside(&name, foreign) }
@@ -612,9 +647,10 @@ impl<'a> Rows<'a> {
         }
         let entry = StepEntry {
             stored_wake: step.wake_at,
+            stored_holder: holder(&step),
             step,
             name,
-            ended_at: row.try_get(13)?,
+            ended_at: row.try_get(14)?,
             result: None,
             is_new: false,
             is_changed: false,
@@ -689,7 +725,7 @@ impl<'a> Rows<'a> {
         if !w.requests.0.is_empty() {
             parts.push(call!(query!("requests_insert"), w.requests.0, w.requests.1, w.requests.2));
         }
-        self.write_steps(w.unwoken, &mut parts);
+        self.write_steps(w.unwoken, w.dropped, &mut parts);
         let queues = self.write_queues(w.dequeued, &mut parts);
         write_attempts(w.attempts, &mut parts);
         calls.extend(together(parts));
@@ -805,8 +841,8 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn write_steps(&mut self, mut unwoken: Vec<(i64, i64)>, calls: &mut Vec<Call>) {
-        let mut woken: Vec<(i64, i64)> = Vec::new();
+    fn write_steps(&mut self, mut unwoken: Vec<(i64, i64)>, mut dropped: Vec<(i64, i64)>, calls: &mut Vec<Call>) {
+        let (mut woken, mut taken): (Vec<(i64, i64)>, Vec<(i64, i64)>) = Default::default();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (id, entry) in &mut self.steps {
             let Some(entry) = entry.as_mut().filter(|e| e.is_changed) else { continue };
@@ -814,6 +850,12 @@ impl<'a> Rows<'a> {
                 unwoken.extend(entry.stored_wake.map(|at| (at, *id)));
                 woken.extend(entry.step.wake_at.map(|at| (at, *id)));
                 entry.stored_wake = entry.step.wake_at;
+            }
+            let holder = holder(&entry.step);
+            if entry.stored_holder != holder {
+                dropped.extend(entry.stored_holder.map(|worker| (worker, *id)));
+                taken.extend(holder.map(|worker| (worker, *id)));
+                entry.stored_holder = holder;
             }
             entry.is_changed = false;
             let result = entry.result.take();
@@ -843,24 +885,33 @@ impl<'a> Rows<'a> {
         if !new.is_empty() {
             let mut values = control(&mut new);
             values.push(Box::new(columns(&new, |(_, e, _)| e.name.clone())));
+            values.push(Box::new(columns(&new, |(_, e, _)| e.step.suspect)));
             calls.push(Call::new(query!("steps_insert"), values));
         }
         if !changed.is_empty() {
             let touched = columns(&changed, |(_, _, result)| result.is_some());
             let mut values = control(&mut changed);
+            let suspect = columns(&changed, |(_, e, _)| e.step.suspect);
             // Without a result among them the statement is shorter, and no row carries its result along.
             if touched.contains(&true) {
                 values.push(Box::new(touched));
+                values.push(Box::new(suspect));
                 calls.push(Call::new(query!("steps_complete"), values));
             } else {
                 values.pop();
+                values.push(Box::new(suspect));
                 calls.push(Call::new(query!("steps_update"), values));
             }
         }
-        for (rows, sql) in [(unwoken, query!("wakes_delete")), (woken, query!("wakes_insert"))] {
+        for (rows, sql) in [
+            (unwoken, query!("wakes_delete")),
+            (woken, query!("wakes_insert")),
+            (dropped, query!("held_delete")),
+            (taken, query!("held_insert")),
+        ] {
             if !rows.is_empty() {
-                let (times, steps): (Vec<i64>, Vec<i64>) = rows.into_iter().unzip();
-                calls.push(call!(sql, times, steps));
+                let (firsts, steps): (Vec<i64>, Vec<i64>) = rows.into_iter().unzip();
+                calls.push(call!(sql, firsts, steps));
             }
         }
     }
@@ -923,6 +974,7 @@ enum Read {
     Uuids,
     Letters,
     Held,
+    Alive,
     DueSteps,
     DueTasks,
     Queue(String, usize),
@@ -1091,6 +1143,7 @@ impl Tables for Rows<'_> {
             ended_at: None,
             result: None,
             stored_wake: None,
+            stored_holder: None,
             is_new: true,
             is_changed: true,
             is_locked: true,
@@ -1132,6 +1185,7 @@ impl Tables for Rows<'_> {
     fn delete_step(&mut self, id: i64) -> Result<()> {
         if let Some(Some(entry)) = self.steps.insert(id, None) {
             self.writes.unwoken.extend(entry.stored_wake.map(|at| (at, id)));
+            self.writes.dropped.extend(entry.stored_holder.map(|worker| (worker, id)));
             if !entry.is_new {
                 self.writes.deleted_steps.push(id);
             }
@@ -1350,9 +1404,26 @@ impl Tables for Rows<'_> {
         Ok(id)
     }
 
-    fn add_worker(&mut self, w: &NewWorker, now: i64) -> Result<i64> {
+    fn namesake(&mut self, name: &str) -> Result<Option<Namesake>> {
+        let rows = self.ask(call!(query!("worker_namesake"), text(name)))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Namesake {
+            worker: row.try_get(0)?,
+            gone: row.try_get(1)?,
+            language: row.try_get(2)?,
+            pid: row.try_get::<_, i64>(3)? as u32,
+            started_at: row.try_get(4)?,
+        }))
+    }
+
+    fn rename_worker(&mut self, worker: i64, name: &str) -> Result<()> {
+        self.ask(call!(query!("worker_rename"), worker, text(name)))?;
+        Ok(())
+    }
+
+    fn add_worker(&mut self, w: &NewWorker, now: i64) -> Result<Option<i64>> {
         let rows = self.ask(call!(
-            query!("worker_store"),
+            query!("worker_insert"),
             text(&w.name),
             text(&w.language),
             text(&w.sdk_version),
@@ -1363,29 +1434,40 @@ impl Tables for Rows<'_> {
             w.lease_ms,
             now
         ))?;
-        Ok(rows.first().map(|r| r.try_get(0)).transpose()?.unwrap_or_default())
+        Ok(rows.first().map(|r| r.try_get(0)).transpose()?)
     }
 
-    fn worker_seen(&mut self, worker: i64, now: i64) -> Result<()> {
-        self.writes.others.push(call!(query!("worker_seen"), worker, now));
+    fn worker_beats(&mut self, worker: i64, now: i64) -> Result<bool> {
+        self.writes.others.push(call!(query!("worker_beats"), worker, now));
+        let is_alive = self.alive.contains(&worker);
+        *self.beats.entry(worker).or_default() += i64::from(is_alive);
+        Ok(is_alive)
+    }
+
+    fn worker_drains(&mut self, worker: i64) -> Result<()> {
+        self.writes.others.push(call!(query!("worker_drains"), worker));
         Ok(())
     }
 
-    fn worker(&mut self, name: &str) -> Result<Option<Found>> {
-        let Some(Found { worker, held }) = self.workers.get(&text(name)).cloned().flatten() else { return Ok(None) };
-        // Read when the batch began; its operations may have ended some of these leases, and given others.
-        let mut held: FxHashMap<i64, u32> = held.into_iter().collect();
+    fn worker(&mut self, worker: i64) -> Result<Option<Found>> {
+        // Tasks are locked before workers, as in a commit that carries a heartbeat.
+        let rows = self.ask(call!(query!("worker_lock"), worker))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let beat = row.try_get::<_, i64>(0)? + self.beats.get(&worker).copied().unwrap_or(0);
+        let found = Found { beat, draining: row.try_get(1)?, gone: row.try_get(2)?, held: Vec::new() };
+        // Read when the batch began; its operations may have ended some of these, and given others.
+        let mut held: FxHashMap<i64, u32> = self.workers.get(&worker).into_iter().flatten().copied().collect();
         for (id, entry) in &self.steps {
-            let holds = |e: &&StepEntry| e.step.state == StepState::InProgress && e.step.worker == worker;
-            match entry.as_ref().filter(holds) {
+            match entry.as_ref().filter(|e| holder(&e.step) == Some(worker)) {
                 Some(entry) => drop(held.insert(*id, entry.step.fence)),
                 None => drop(held.remove(id)),
             }
         }
-        Ok(Some(Found { worker, held: held.into_iter().collect() }))
+        Ok(Some(Found { held: held.into_iter().collect(), ..found }))
     }
 
     fn worker_gone(&mut self, worker: i64) -> Result<()> {
+        self.writes.others.push(call!(query!("held_forget"), worker));
         self.writes.others.push(call!(query!("worker_gone"), worker));
         Ok(())
     }

@@ -251,8 +251,10 @@ impl End<'_> {
     }
 
     fn sealed(&mut self, marks: Marks) -> Result<()> {
-        self.conn
-            .script("INSERT INTO wakes (wake_at, step) SELECT wake_at, id FROM steps WHERE wake_at IS NOT NULL")?;
+        self.conn.script(
+            "INSERT INTO wakes (wake_at, step) SELECT wake_at, id FROM steps WHERE wake_at IS NOT NULL AND state <> 2",
+        )?;
+        self.conn.script("INSERT INTO held (worker, step) SELECT worker, id FROM steps WHERE state = 2")?;
         for (sequence, last) in [("task_ids", marks.tasks), ("event_ids", marks.events)] {
             if last > 0 {
                 self.ask(call!("SELECT setval($1::text::regclass, $2)", sequence.to_string(), last))?;
@@ -265,7 +267,7 @@ impl End<'_> {
             }
         }
         self.ask(call!(query!("high_water_store"), marks.high_water))?;
-        self.conn.script("ANALYZE tasks, requests, steps, attempts, idempotency, ready, wakes")
+        self.conn.script("ANALYZE tasks, requests, steps, attempts, idempotency, ready, wakes, held")
     }
 }
 

@@ -1,11 +1,11 @@
 //! The connection to a server, and the thread that keeps it up.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tasker_wire::{Error, Kind};
@@ -16,8 +16,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::shapes::{self, BytesCodec, CommittedShape, Down, ErrorShape, PROTOCOL, Up};
+use crate::clock::{ServerTime, monotonic_ms};
 use crate::sync::{Condvar, Mutex};
-use crate::{NewWorker, Op};
+use crate::{Done, Op};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -27,8 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How often a silent server is asked for a sign of life, and how long it may take to give it.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
-/// Clocks that agree this well are not worth a correction, milliseconds.
-const CLOCKS_AGREE: i64 = 20;
 
 type Told = Arc<dyn Fn() + Send + Sync>;
 
@@ -55,8 +54,10 @@ struct State {
     trouble: Option<(Error, bool)>,
     /// Who waits for the outcome of the batch that is on its way; they come back in the order they went.
     pending: Option<SyncSender<Outcome>>,
+    /// When that batch went, by the monotonic clock.
+    sent_ms: i64,
     /// Workers of this process, to be named again after a break.
-    workers: BTreeMap<String, NewWorker>,
+    workers: BTreeSet<i64>,
     durability: String,
     high_water: i64,
 }
@@ -68,7 +69,9 @@ struct Shared {
     changed: Condvar,
     /// Counts what was heard of other processes, and the breaks.
     version: AtomicU64,
-    clock_offset: AtomicI64,
+    /// Connections made so far.
+    connections: AtomicU64,
+    time: ServerTime,
     told: Mutex<Option<Told>>,
 }
 
@@ -110,7 +113,8 @@ impl Link {
             state: Mutex::default(),
             changed: Condvar::new(),
             version: AtomicU64::new(0),
-            clock_offset: AtomicI64::new(0),
+            connections: AtomicU64::new(0),
+            time: ServerTime::measured(&[]),
             told: Mutex::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| broken(&e))?;
@@ -149,6 +153,7 @@ impl Link {
         let mut state = self.connected()?;
         let Some(connected) = state.connected.clone() else { return Ok(Outcome::NotStored) };
         state.pending = Some(send);
+        state.sent_ms = monotonic_ms();
         if connected.up.send(message.clone()).is_err() {
             state.pending = None;
             return Ok(Outcome::NotStored);
@@ -188,14 +193,15 @@ impl Link {
     }
 
     /// Remembers which workers this process has.
-    pub(super) fn note(&self, ops: &[Op]) {
-        for op in ops {
-            match op {
-                Op::AddWorker(worker) => {
-                    self.shared.state.lock().workers.insert(worker.name.clone(), (**worker).clone());
+    pub(super) fn note(&self, ops: &[Op], results: &[Result<Done, ErrorShape>]) {
+        for (op, result) in ops.iter().zip(results) {
+            match (op, result) {
+                (Op::AddWorker(_), Ok(Done::Worker(worker))) => {
+                    self.shared.state.lock().workers.insert(*worker);
                 }
-                Op::WorkerGone { name, .. } => {
-                    self.shared.state.lock().workers.remove(name);
+                (Op::WorkerGone { worker, .. }, _)
+                | (Op::Heartbeat { worker, .. }, Ok(Done::Beat { alive: false })) => {
+                    self.shared.state.lock().workers.remove(worker);
                 }
                 _ => {}
             }
@@ -218,7 +224,11 @@ impl Link {
     }
 
     pub(super) fn clock_offset(&self) -> i64 {
-        self.shared.clock_offset.load(Ordering::Relaxed)
+        self.shared.time.offset_ms()
+    }
+
+    pub(super) fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     pub(super) fn tell(&self, told: Told) {
@@ -303,11 +313,6 @@ impl Shared {
         }
     }
 
-    fn follow(&self, now: i64) {
-        let offset = now - SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        self.clock_offset.store(if offset.abs() < CLOCKS_AGREE { 0 } else { offset }, Ordering::Relaxed);
-    }
-
     /// The connection is gone, or never came about. With the trouble (and whether trying again is of no use) if there is
     /// no other server to try first.
     fn down(&self, trouble: Option<(Error, bool)>) {
@@ -383,7 +388,8 @@ async fn converse(
         .max_encoding_message_size(shapes::MESSAGE_MAX);
     calls.ready().await.map_err(|e| away(&cause(&e)))?;
     let (up, mut messages) = mpsc::unbounded_channel();
-    let workers: Vec<NewWorker> = shared.state.lock().workers.values().cloned().collect();
+    let workers: Vec<i64> = shared.state.lock().workers.iter().copied().collect();
+    let sent_ms = monotonic_ms();
     // Nobody else has the other end yet.
     let _ = up.send(shapes::bytes(&Up::Hello { protocol: PROTOCOL, workers }));
     let stream = futures_util::stream::poll_fn(move |cx| messages.poll_recv(cx));
@@ -400,7 +406,8 @@ async fn converse(
     };
     match read(first)? {
         Down::Welcome { durability, high_water, now } => {
-            shared.follow(now);
+            shared.time.observe(sent_ms, monotonic_ms(), now);
+            shared.connections.fetch_add(1, Ordering::Relaxed);
             let mut state = shared.state.lock();
             (state.durability, state.high_water) = (durability, high_water);
             state.connected = Some(Connected { up, calls: calls.clone() });
@@ -416,8 +423,9 @@ async fn converse(
     loop {
         match read(down.message().await.map_err(refused)?)? {
             Down::Done { outcome, now } => {
-                shared.follow(now);
-                if let Some(waits) = shared.state.lock().pending.take() {
+                let mut state = shared.state.lock();
+                shared.time.observe(state.sent_ms, monotonic_ms(), now);
+                if let Some(waits) = state.pending.take() {
                     // Whoever sent it waits for it.
                     let _ = waits.try_send(Outcome::Done(outcome.map_err(|e: ErrorShape| e.into())));
                 }

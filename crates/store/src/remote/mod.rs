@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::workflows::Workflows;
 use crate::{
     AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, Op, StepRecord, Store, TaskRecord,
-    TemplateRecord, WorkerRecord,
+    TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use link::{Link, Outcome};
 use shapes::{Ask, OpShape, Up};
@@ -96,6 +96,7 @@ impl Store for Remote {
         let commit = Up::Commit {
             ops: batch.ops.iter().map(OpShape::of).collect(),
             claims: batch.claims.to_vec(),
+            holding: (batch.holding.steps, batch.holding.suspect),
             jitter_seed: batch.jitter_seed,
             max_crashes: batch.max_crashes,
             known,
@@ -110,7 +111,7 @@ impl Store for Remote {
             match self.link.commit(&message)? {
                 Outcome::Done(answer) => {
                     let done: shapes::CommittedShape = *answer?;
-                    self.link.note(batch.ops);
+                    self.link.note(batch.ops, done.results());
                     return done.into_committed(self).map_err(|error| {
                         // Stored all the same: to say otherwise would make the engine store it twice.
                         tracing::error!(%error, "what a commit did could not be read; its steps run again");
@@ -133,6 +134,19 @@ impl Store for Remote {
 
     fn clock_offset(&self) -> i64 {
         self.link.clock_offset()
+    }
+
+    fn watched(&self) -> Result<Vec<WatchedRecord>, Error> {
+        // The server watches.
+        Ok(Vec::new())
+    }
+
+    fn is_connected(&self, worker: i64) -> Option<bool> {
+        self.ask(&Ask::IsConnected { worker }).ok().flatten()
+    }
+
+    fn connections(&self) -> u64 {
+        self.link.connections()
     }
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {

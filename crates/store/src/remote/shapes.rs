@@ -16,14 +16,13 @@ use uuid::Uuid;
 
 use crate::sync::Mutex;
 use crate::tables::{batches_from, batches_to};
-use crate::{
-    ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, NewWorker, Op, Published, Store, TaskInfo,
-};
+use crate::{ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, Op, Published, Store, TaskInfo};
 
-/// Version of the protocol, and the oldest one that a server still speaks: that of the release before.
-pub const PROTOCOL: u32 = 1;
+/// Version of the protocol, and the oldest one that a server still speaks: that of the release before, if there is one
+/// whose workers have heartbeats.
+pub const PROTOCOL: u32 = 2;
 /// See [`PROTOCOL`].
-pub const OLDEST_PROTOCOL: u32 = 1;
+pub const OLDEST_PROTOCOL: u32 = 2;
 /// Largest message, bytes.
 pub const MESSAGE_MAX: usize = 1 << 30;
 /// Paths of the two calls.
@@ -136,6 +135,7 @@ pub(crate) struct StepShape {
     wake_at: Option<i64>,
     worker: i64,
     has_checkpoint: bool,
+    suspect: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -259,12 +259,12 @@ impl OpShape {
 /// What a worker's process sends.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Up {
-    /// Comes first; after a broken connection it names the workers that are still there.
+    /// Comes first; after a broken connection it names the workers that are still there. They keep what they hold.
     Hello {
         /// See [`PROTOCOL`].
         protocol: u32,
-        /// Workers of the process.
-        workers: Vec<NewWorker>,
+        /// Workers of the process, by the numbers of their rows.
+        workers: Vec<i64>,
     },
     /// A batch to store. The next one comes after the answer to this one.
     Commit {
@@ -272,6 +272,8 @@ pub enum Up {
         ops: Vec<OpShape>,
         /// See [`crate::Batch`].
         claims: Vec<ClaimRequest>,
+        /// Steps that the process holds; whether one of them is a suspect.
+        holding: (usize, bool),
         /// See [`crate::Batch`].
         jitter_seed: Option<u64>,
         /// See [`crate::Batch`].
@@ -279,6 +281,17 @@ pub enum Up {
         /// Those tasks of the operations that the process knows.
         known: Vec<i64>,
     },
+}
+
+/// Version of the protocol and workers of a first message. Workers of other versions, which name theirs otherwise, are left
+/// out: it is the version that is answered.
+pub fn hello(bytes: &[u8]) -> Result<(u32, Vec<i64>), Error> {
+    #[derive(Deserialize)]
+    enum First {
+        Hello { protocol: u32, workers: Vec<serde_json::Value> },
+    }
+    let First::Hello { protocol, workers } = read(bytes)?;
+    Ok((protocol, workers.iter().filter_map(serde_json::Value::as_i64).collect()))
 }
 
 /// What a server sends.
@@ -332,6 +345,7 @@ struct ClaimedShape {
     enqueued_at: i64,
     name: Option<String>,
     has_checkpoint: bool,
+    suspect: bool,
 }
 
 /// [`TaskInfo`] without the compiled workflow.
@@ -389,6 +403,7 @@ impl CommittedShape {
                 enqueued_at: c.enqueued_at,
                 name: c.name,
                 has_checkpoint: c.has_checkpoint,
+                suspect: c.suspect,
             }
         };
         let claimed = claimed.into_iter().map(|claim| claim.into_iter().map(&mut shape).collect()).collect();
@@ -401,6 +416,10 @@ impl CommittedShape {
             published,
             left_ready,
         }
+    }
+
+    pub(crate) fn results(&self) -> &[Result<Done, ErrorShape>] {
+        &self.results
     }
 
     pub(crate) fn into_committed(self, store: &dyn Store) -> Result<Committed, Error> {
@@ -418,6 +437,7 @@ impl CommittedShape {
             enqueued_at: c.enqueued_at,
             name: c.name,
             has_checkpoint: c.has_checkpoint,
+            suspect: c.suspect,
         };
         let state = |(task, code)| Some((task, tasker_core::state::TaskState::from_code(code)?));
         Ok(Committed {
@@ -454,6 +474,7 @@ pub enum Ask {
     Events { filter: EventFilter },
     Prunable { before: i64 },
     Workers,
+    IsConnected { worker: i64 },
     Doctor,
 }
 
@@ -486,6 +507,7 @@ pub fn answer(store: &dyn Store, ask: Ask, now: i64) -> Answer {
         Ask::Events { filter } => json(store.events(&filter)),
         Ask::Prunable { before } => json(store.prunable(before)),
         Ask::Workers => json(store.workers()),
+        Ask::IsConnected { worker } => json(Ok(store.is_connected(worker))),
         Ask::Doctor => json(store.doctor(now)),
     }
 }

@@ -24,12 +24,13 @@ use uuid::Uuid;
 
 pub use backup::{Backup, backup, restore};
 
+use crate::clock::{monotonic_ms, wall_ms};
 use crate::commit::commit;
 use crate::tables::{step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
     AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
-    TemplateRecord, WorkerRecord,
+    TemplateRecord, WatchedRecord, WorkerRecord,
 };
 
 macro_rules! query {
@@ -43,6 +44,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_initial.sql"),
     include_str!("migrations/002_events.sql"),
     include_str!("migrations/003_retention.sql"),
+    include_str!("migrations/004_liveness.sql"),
 ];
 /// Readers kept open when idle.
 const READERS_MAX: usize = 4;
@@ -59,7 +61,11 @@ pub struct Sqlite {
     writer: Mutex<Writer>,
     // Idle readers; one is taken out for each read, so that reads never wait for each other.
     readers: Mutex<Vec<Connection>>,
+    wall: Wall,
 }
+
+/// Unix milliseconds of the machine.
+type Wall = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 struct Writer {
     conn: Connection,
@@ -106,7 +112,15 @@ impl Sqlite {
             workflows: Workflows::default(),
             writer: Mutex::new(Writer { conn, high_water }),
             readers: Mutex::new(Vec::new()),
+            wall: Arc::new(wall_ms),
         })
+    }
+
+    /// The same store on a machine whose clock shows `wall` (Unix milliseconds), for tests.
+    pub fn with_wall(self, wall: impl Fn() -> i64 + Send + Sync + 'static) -> Sqlite {
+        let mut store = self;
+        store.wall = Arc::new(wall);
+        store
     }
 
     /// The file a URL names; none if it is not the URL of a file.
@@ -328,6 +342,31 @@ impl Store for Sqlite {
         let writer = self.writer.lock();
         let mut statement = writer.conn.prepare_cached("PRAGMA data_version").map_err(|e| self.trouble(e))?;
         statement.query_row([], |r| r.get(0)).map_err(|e| self.trouble(e))
+    }
+
+    fn clock_offset(&self) -> i64 {
+        (self.wall)() - monotonic_ms()
+    }
+
+    fn watched(&self) -> Result<Vec<WatchedRecord>, Error> {
+        self.read(|conn| {
+            let mut watched: Vec<WatchedRecord> = conn
+                .prepare_cached(query!("workers_watched"))?
+                .query_map([], rows::watched)?
+                .collect::<rusqlite::Result<_>>()?;
+            // And who holds steps though it is gone.
+            let holding: Vec<i64> = conn
+                .prepare_cached(query!("workers_holding"))?
+                .query_map([], |r| r.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut one = conn.prepare_cached(query!("worker_watched"))?;
+            for worker in holding {
+                if !watched.iter().any(|w| w.id == worker) {
+                    watched.extend(one.query_row([worker], |r| rows::watched(r).map(Some)).or_else(none_is(None))?);
+                }
+            }
+            Ok(watched)
+        })
     }
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {

@@ -191,12 +191,16 @@ pub(super) fn doctor(conn: &Connection, now: i64) -> rusqlite::Result<(Vec<Findi
     let blocked = TaskState::BlockedByFailures.code();
     let late = now - OVERDUE_GRACE_MS;
     // Each query yields the step ids (or, shifted, the task ids) that break the invariant.
-    let checks: [(&str, String); 8] = [
+    let checks: [(&str, String); 9] = [
         ("nothing is overdue (steps)", format!("SELECT id FROM steps WHERE wake_at <= {late}")),
         ("nothing is overdue (tasks)", format!("SELECT id << 14 FROM tasks WHERE wake_at <= {late}")),
         (
-            "running and retrying steps have a time at which they wake",
-            format!("SELECT id FROM steps WHERE state IN ({in_progress}, {retry}) AND wake_at IS NULL"),
+            "retrying steps have a time at which they wake",
+            format!("SELECT id FROM steps WHERE state = {retry} AND wake_at IS NULL"),
+        ),
+        (
+            "every running step has a worker",
+            format!("SELECT id FROM steps WHERE state = {in_progress} AND worker NOT IN (SELECT id FROM workers)"),
         ),
         (
             "every enqueued step is in its queue",

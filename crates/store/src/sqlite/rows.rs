@@ -4,9 +4,10 @@ use rusqlite::{Row, types::Type};
 use tasker_core::state::{AttemptEnd, Counts, DeadLetterReason, Step, StepState, Task, TaskState};
 use uuid::Uuid;
 
-use crate::tables::{TaskRow, batches_from, split};
+use crate::tables::{TaskRow, batches_from, given_name, split};
 use crate::{
-    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, DeadLetterRecord, EventRecord, StepRecord, TaskRecord, TemplateRecord, WatchedRecord,
+    WorkerRecord,
 };
 
 type Result<T> = rusqlite::Result<T>;
@@ -65,7 +66,7 @@ pub(super) fn task_record(row: &Row) -> Result<TaskRecord> {
     })
 }
 
-/// The first thirteen columns of a step, in the order every query of steps names them.
+/// The first fourteen columns of a step, in the order every query of steps names them.
 pub(super) fn step(row: &Row) -> Result<(Step, Option<String>)> {
     let (_, no) = split(row.get(0)?);
     let step = Step {
@@ -81,8 +82,9 @@ pub(super) fn step(row: &Row) -> Result<(Step, Option<String>)> {
         wake_at: row.get(9)?,
         worker: row.get(10)?,
         has_checkpoint: row.get(11)?,
+        suspect: row.get(12)?,
     };
-    Ok((step, row.get(12)?))
+    Ok((step, row.get(13)?))
 }
 
 pub(super) fn step_record(row: &Row) -> Result<StepRecord> {
@@ -90,11 +92,11 @@ pub(super) fn step_record(row: &Row) -> Result<StepRecord> {
     Ok(StepRecord {
         step,
         name,
-        result: row.get(13)?,
-        inputs: row.get(14)?,
-        checkpoint: row.get(15)?,
-        ended_at: row.get(16)?,
-        worker: row.get(17)?,
+        result: row.get(14)?,
+        inputs: row.get(15)?,
+        checkpoint: row.get(16)?,
+        ended_at: row.get(17)?,
+        worker: row.get::<_, Option<String>>(18)?.map(given_name),
     })
 }
 
@@ -104,7 +106,7 @@ pub(super) fn attempt_record(row: &Row) -> Result<AttemptRecord> {
         fence: row.get(1)?,
         attempt: row.get(2)?,
         end: coded(row, 3, AttemptEnd::from_code)?,
-        worker: row.get(4)?,
+        worker: row.get::<_, Option<String>>(4)?.map(given_name),
         started_at: row.get(5)?,
         ended_at: row.get(6)?,
         execution_us: row.get(7)?,
@@ -167,6 +169,16 @@ pub(super) fn event_record(row: &Row) -> Result<EventRecord> {
     })
 }
 
+pub(super) fn watched(row: &Row) -> Result<WatchedRecord> {
+    Ok(WatchedRecord {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        beat: row.get(2)?,
+        lease_ms: row.get(3)?,
+        gone: row.get(4)?,
+    })
+}
+
 pub(super) fn worker_record(row: &Row) -> Result<WorkerRecord> {
     let list = |column| -> Result<Vec<String>> {
         let text: String = row.get(column)?;
@@ -175,7 +187,7 @@ pub(super) fn worker_record(row: &Row) -> Result<WorkerRecord> {
     };
     Ok(WorkerRecord {
         id: row.get(0)?,
-        name: row.get(1)?,
+        name: given_name(row.get(1)?),
         language: row.get(2)?,
         sdk_version: row.get(3)?,
         queues: list(4)?,

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{Sqlite, Writer, none_is, query, rows};
 use crate::commit::{self, Result as Outcome};
 use crate::tables::{
-    AuditRow, Found, Head, Letter, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow, batches_to,
-    prunable, step_id,
+    AuditRow, Found, Head, Letter, Namesake, NewAttempt, NewDeadLetter, Ready, STEP_MAX, Stop, Tables, TaskRow,
+    batches_to, prunable, step_id,
 };
 use crate::{Batch, Committed, EventRecord, NewTask, NewWorker, Pruned, TemplateSource};
 
@@ -37,7 +37,7 @@ pub(super) fn attempt(store: &Sqlite, writer: &mut Writer, batch: &Batch) -> rus
     let tx = Transaction::new(&mut writer.conn, TransactionBehavior::Immediate)?;
     let out = commit::apply(batch, &mut Rows { store, conn: &tx })?;
     let mut high_water = None;
-    if !batch.ops.is_empty() && batch.now - writer.high_water >= HIGH_WATER_EVERY_MS {
+    if !batch.ops.is_empty() && (batch.now - writer.high_water).abs() >= HIGH_WATER_EVERY_MS {
         tx.prepare_cached(query!("high_water_store"))?.execute([batch.now])?;
         high_water = Some(batch.now);
     }
@@ -200,6 +200,7 @@ impl Tables for Rows<'_> {
                 step.wake_at,
                 step.worker,
                 step.has_checkpoint,
+                step.suspect,
                 name
             ],
         )?;
@@ -208,7 +209,7 @@ impl Tables for Rows<'_> {
 
     fn update_step(&mut self, id: i64, step: &Step, ended_at: Option<i64>, result: Option<&str>) -> Result<()> {
         let state = step.state.code();
-        let mut values: [&dyn ToSql; 13] = [
+        let mut values: [&dyn ToSql; 14] = [
             &id,
             &state,
             &step.remaining,
@@ -220,21 +221,22 @@ impl Tables for Rows<'_> {
             &step.wake_at,
             &step.worker,
             &step.has_checkpoint,
+            &step.suspect,
             &ended_at,
             &result,
         ];
         match &result {
             Some(result) => {
-                values[12] = result;
+                values[13] = result;
                 self.run(query!("step_complete"), &values)?
             }
-            None => self.run(query!("step_update"), &values[..12])?,
+            None => self.run(query!("step_update"), &values[..13])?,
         };
         Ok(())
     }
 
     fn wake_step_at(&mut self, id: i64, at: i64) -> Result<()> {
-        self.run(query!("step_renew"), params![id, at]).map(drop)
+        self.run(query!("step_set_aside"), params![id, at]).map(drop)
     }
 
     fn clear_step(&mut self, id: i64) -> Result<()> {
@@ -398,28 +400,49 @@ impl Tables for Rows<'_> {
         Ok(self.conn.last_insert_rowid())
     }
 
-    fn add_worker(&mut self, w: &NewWorker, now: i64) -> Result<i64> {
+    fn namesake(&mut self, name: &str) -> Result<Option<Namesake>> {
+        let found = |r: &rusqlite::Row| {
+            Ok(Some(Namesake {
+                worker: r.get(0)?,
+                gone: r.get(1)?,
+                language: r.get(2)?,
+                pid: r.get(3)?,
+                started_at: r.get(4)?,
+            }))
+        };
+        Ok(self.statement(query!("worker_namesake"))?.query_row([name], found).or_else(none_is(None))?)
+    }
+
+    fn rename_worker(&mut self, worker: i64, name: &str) -> Result<()> {
+        self.run(query!("worker_rename"), params![worker, name]).map(drop)
+    }
+
+    fn add_worker(&mut self, w: &NewWorker, now: i64) -> Result<Option<i64>> {
         let (queues, handlers) = (tasker_wire::json_of(&w.queues), tasker_wire::json_of(&w.handlers));
-        self.run(
+        let added = self.run(
             query!("worker_insert"),
             params![w.name, w.language, w.sdk_version, queues.get(), handlers.get(), w.slots, w.pid, w.lease_ms, now],
         )?;
-        Ok(self.statement(query!("worker_by_name"))?.query_row([&w.name], |r| r.get(0))?)
+        Ok((added > 0).then(|| self.conn.last_insert_rowid()))
     }
 
-    fn worker_seen(&mut self, worker: i64, now: i64) -> Result<()> {
-        self.run(query!("worker_seen"), params![worker, now]).map(drop)
+    fn worker_beats(&mut self, worker: i64, now: i64) -> Result<bool> {
+        Ok(self.run(query!("worker_beats"), params![worker, now])? > 0)
     }
 
-    fn worker(&mut self, name: &str) -> Result<Option<Found>> {
-        let found: Option<i64> =
-            self.statement(query!("worker_by_name"))?.query_row([name], |r| r.get(0)).or_else(none_is(None))?;
-        let Some(worker) = found else { return Ok(None) };
+    fn worker_drains(&mut self, worker: i64) -> Result<()> {
+        self.run(query!("worker_drains"), params![worker]).map(drop)
+    }
+
+    fn worker(&mut self, worker: i64) -> Result<Option<Found>> {
+        let found = |r: &rusqlite::Row| {
+            Ok(Some(Found { beat: r.get(0)?, draining: r.get(1)?, gone: r.get(2)?, held: Vec::new() }))
+        };
+        let found = self.statement(query!("worker_load"))?.query_row([worker], found).or_else(none_is(None))?;
+        let Some(found) = found else { return Ok(None) };
         let mut statement = self.statement(query!("steps_of_worker"))?;
-        let held = statement
-            .query_map(params![worker, StepState::InProgress.code()], |r| Ok((r.get(0)?, r.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        Ok(Some(Found { worker, held }))
+        let held = statement.query_map([worker], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+        Ok(Some(Found { held, ..found }))
     }
 
     fn worker_gone(&mut self, worker: i64) -> Result<()> {

@@ -19,7 +19,15 @@ steps: [{name: a, handler: h}, {name: b, handler: h, depends_on: [a]}]
 ";
 
 pub fn commit(store: &dyn Store, ops: &[Op], claims: &[ClaimRequest]) -> Result<Committed, Error> {
-    store.commit(&Batch { ops, claims, now: NOW, jitter_seed: None, max_crashes: 3, knows: &|_| false })
+    store.commit(&Batch {
+        ops,
+        claims,
+        now: NOW,
+        jitter_seed: None,
+        max_crashes: 3,
+        holding: Default::default(),
+        knows: &|_| false,
+    })
 }
 
 pub fn register(store: &dyn Store) -> (i64, Arc<Workflow>) {
@@ -68,9 +76,7 @@ pub fn worker_named(store: &dyn Store, name: &str, slots: usize) -> ClaimRequest
         lease_ms: 60_000,
     };
     match commit(store, &[Op::AddWorker(Box::new(new))], &[]).unwrap().results.pop() {
-        Some(Ok(Done::Worker(worker))) => {
-            ClaimRequest { worker, queues: Arc::new(["test".to_string()]), slots, lease_ms: 60_000 }
-        }
+        Some(Ok(Done::Worker(worker))) => ClaimRequest { worker, queues: Arc::new(["test".to_string()]), slots },
         other => panic!("{other:?}"),
     }
 }

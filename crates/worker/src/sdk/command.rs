@@ -6,13 +6,15 @@ use lexopt::prelude::*;
 use tasker_wire::{Error, Kind};
 
 use super::{Worker, WorkerBuilder};
+use crate::core::drain_timeout_ms;
 
 const USAGE: &str = "options of a worker:
   --url URL          where work comes from (TASKER_URL)
   --templates PATH   file or folder of templates; may be repeated
   --namespace NAME   queue to take from; may be repeated
   --slots N          handlers run at once
-  --lease-ms N       length of a lease
+  --lease-ms N       how long it may be silent before others take it for gone
+  --drain-timeout S  seconds a drain waits for running handlers (TASKER_DRAIN_TIMEOUT), 20 by default
   --worker-id NAME   unique name";
 
 impl Worker {
@@ -55,6 +57,12 @@ fn parse(mut args: lexopt::Parser) -> Result<WorkerBuilder, Error> {
                 builder.config.max_concurrent_handlers = args.value().and_then(|v| v.parse()).map_err(invalid)?;
             }
             Long("lease-ms") => builder.config.lease_ms = args.value().and_then(|v| v.parse()).map_err(invalid)?,
+            Long("drain-timeout") => {
+                let seconds = value(&mut args)?;
+                builder.config.drain_timeout_ms = drain_timeout_ms(&seconds).ok_or_else(|| {
+                    Error::new(Kind::Invalid, "usage", format!("`{seconds}` is not a number of seconds")).hint(USAGE)
+                })?;
+            }
             Long("templates") => {
                 let path = value(&mut args)?;
                 let unreadable = |e: std::io::Error| {
@@ -85,17 +93,29 @@ mod tests {
 
     #[test]
     fn the_command_line_sets_up_a_worker() {
-        let args =
-            ["--url=sqlite::memory:", "--namespace", "a", "--namespace", "b", "--slots", "3", "--lease-ms", "50"];
+        let args = [
+            "--url=sqlite::memory:",
+            "--namespace",
+            "a",
+            "--namespace",
+            "b",
+            "--slots",
+            "3",
+            "--lease-ms",
+            "50",
+            "--drain-timeout=2.5",
+        ];
         let config = parse(lexopt::Parser::from_args(args)).expect("it is well formed").config;
         assert_eq!(config.namespaces, Some(vec!["a".to_string(), "b".to_string()]));
         assert_eq!((config.url.as_str(), config.max_concurrent_handlers, config.lease_ms), ("sqlite::memory:", 3, 50));
+        assert_eq!(config.drain_timeout_ms, 2_500);
     }
 
     #[test]
     fn a_mistake_is_answered_with_the_options() {
         let said = |args: &[&str]| parse(lexopt::Parser::from_args(args)).err().expect("a mistake").to_string();
         assert!(said(&["--slots", "many"]).contains("\"many\""));
+        assert!(said(&["--drain-timeout", "soon"]).contains("`soon`"));
         assert!(said(&["--colour", "red"]).contains("--worker-id NAME"));
         assert!(said(&["--templates", "/nowhere.yaml"]).contains("cannot read /nowhere.yaml"));
     }

@@ -43,6 +43,14 @@ pub(crate) fn create(engine: &Engine, name: &str, context: Value) -> Uuid {
     engine.create(&[request(name, context)]).pop().unwrap().unwrap().task_uuid
 }
 
+/// How long workers whose others take them for gone may be silent: they hear of it in a third of that.
+pub(crate) const SHORT_LEASE_MS: i64 = 300;
+
+/// Another process takes a worker for gone.
+pub(crate) fn declare_gone(engine: &Engine, worker: &Worker) {
+    tasker_runtime::stepper::declare_gone(engine, worker.core().worker_id()).unwrap();
+}
+
 /// Waits until the task ended or rests.
 pub(crate) fn wait(engine: &Engine, task: Uuid) -> TaskView {
     engine.wait(task, PATIENCE).unwrap()
@@ -147,6 +155,11 @@ impl Other {
                 return said.to_string();
             }
         }
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(&mut self) {
+        self.child.wait().unwrap();
     }
 
     /// SIGKILL.

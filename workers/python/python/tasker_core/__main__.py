@@ -17,7 +17,14 @@ def main(arguments: Optional[list[str]] = None) -> int:
     worker.add_argument("--handlers", action="append", help="package, file or folder of handlers; may be repeated")
     worker.add_argument("--namespace", action="append", help="queue to take from; may be repeated")
     worker.add_argument("--slots", type=int, default=10, help="handlers run at once")
-    worker.add_argument("--lease-ms", type=int, default=30_000, help="length of a lease")
+    worker.add_argument(
+        "--lease-ms", type=int, default=20_000, help="how long it may be silent before others take it for gone"
+    )
+    worker.add_argument(
+        "--drain-timeout",
+        type=float,
+        help="seconds a drain waits for running handlers (TASKER_DRAIN_TIMEOUT), 20 by default",
+    )
     worker.add_argument("--worker-id", help="unique name")
     bench = commands.add_parser("bench", help="measure latency and throughput")
     bench.add_argument("--url", required=True)
@@ -35,6 +42,8 @@ def _worker(given: argparse.Namespace) -> int:
     from tasker_core.worker import Worker, WorkerConfig
 
     config = WorkerConfig(worker_id=given.worker_id, max_concurrent_handlers=given.slots, lease_ms=given.lease_ms)
+    if given.drain_timeout is not None:
+        config.drain_timeout_ms = int(given.drain_timeout * 1000)
     try:
         worker = Worker.start(
             given.handlers, config, url=given.url, namespaces=given.namespace, templates=given.templates

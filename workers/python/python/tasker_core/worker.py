@@ -43,10 +43,10 @@ class WorkerConfig:
     worker_id: Optional[str] = None
     #: Handlers run at once.
     max_concurrent_handlers: int = 10
-    #: Milliseconds a claim holds without renewal; the core renews it.
-    lease_ms: int = 30_000
-    #: Milliseconds a stop waits for running handlers.
-    drain_timeout_ms: int = 30_000
+    #: Milliseconds the worker may be silent before others take it for gone; the core sees to its heartbeats.
+    lease_ms: int = 20_000
+    #: Milliseconds a stop waits for running handlers; ``TASKER_DRAIN_TIMEOUT`` (seconds) when absent, else 20 s.
+    drain_timeout_ms: Optional[int] = None
     #: Unknown template keys are errors.
     strict: bool = False
     #: Chooses the overrides of templates; ``TASKER_ENV`` when absent. ``test`` switches retry jitter off.

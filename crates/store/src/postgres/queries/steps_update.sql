@@ -1,6 +1,6 @@
 UPDATE steps s SET enqueued_at = v.enqueued_at, started_at = v.started_at, wake_at = v.wake_at, worker = v.worker,
   ended_at = v.ended_at, remaining = v.remaining, fence = v.fence, attempts = v.attempts, crashes = v.crashes,
-  template = v.template, state = v.state, has_checkpoint = v.has_checkpoint
+  template = v.template, state = v.state, has_checkpoint = v.has_checkpoint, suspect = v.suspect
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::integer[], $8::integer[],
-  $9::integer[], $10::integer[], $11::smallint[], $12::smallint[], $13::boolean[]) AS v (id, enqueued_at, started_at, wake_at, worker, ended_at, remaining, fence, attempts, crashes, template, state, has_checkpoint)
+  $9::integer[], $10::integer[], $11::smallint[], $12::smallint[], $13::boolean[], $14::boolean[]) AS v (id, enqueued_at, started_at, wake_at, worker, ended_at, remaining, fence, attempts, crashes, template, state, has_checkpoint, suspect)
 WHERE s.id = v.id

@@ -1,1 +1,1 @@
-INSERT INTO steps (id, template, state, remaining, fence, attempts, crashes, enqueued_at, started_at, wake_at, worker, has_checkpoint, name) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+INSERT INTO steps (id, template, state, remaining, fence, attempts, crashes, enqueued_at, started_at, wake_at, worker, has_checkpoint, suspect, name) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)

@@ -1,1 +1,1 @@
-SELECT id, template, state, remaining, fence, attempts, crashes, enqueued_at, started_at, wake_at, worker, has_checkpoint, name FROM steps WHERE id BETWEEN ?1 AND ?2 ORDER BY id
+SELECT id, template, state, remaining, fence, attempts, crashes, enqueued_at, started_at, wake_at, worker, has_checkpoint, suspect, name FROM steps WHERE id BETWEEN ?1 AND ?2 ORDER BY id

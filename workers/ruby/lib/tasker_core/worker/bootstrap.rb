@@ -20,13 +20,15 @@ module TaskerCore
         # @param handlers [Array<String>] files or folders; `RUBY_HANDLER_PATH` is added
         # @param templates [Array<String>] files, folders or YAML texts; found by the discovery rules when absent
         # @param namespaces [Array<String>] queues to take from; the namespaces of the templates when absent
-        # @param lease_ms [Integer] milliseconds a claim holds without renewal; the core renews it
-        # @param drain_timeout_ms [Integer] milliseconds a stop waits for running handlers
+        # @param lease_ms [Integer] milliseconds the worker may be silent before others take it for gone; the core sees
+        #   to its heartbeats
+        # @param drain_timeout_ms [Integer, nil] milliseconds a stop waits for running handlers; `TASKER_DRAIN_TIMEOUT`
+        #   (seconds) when absent, else 20 s
         # @param environment [String] chooses the templates' overrides; `TASKER_ENV` when absent
         # @param poll [Boolean] whether to take steps; if not, take them yourself with `FFI.poll_step_events`
         # @return [Bootstrap]
         def start!(url: nil, handlers: [], templates: nil, namespaces: nil, registry: nil, worker_id: nil,
-                   max_concurrent_handlers: 10, lease_ms: 30_000, drain_timeout_ms: 30_000, strict: false,
+                   max_concurrent_handlers: 10, lease_ms: 20_000, drain_timeout_ms: nil, strict: false,
                    environment: nil, poll: true)
           registry ||= Registry::HandlerRegistry.instance
           paths = Array(handlers) + ENV.fetch("RUBY_HANDLER_PATH", "").split(File::PATH_SEPARATOR)

@@ -1,1 +1,0 @@
-UPDATE workers SET seen_at = $2 WHERE id = $1

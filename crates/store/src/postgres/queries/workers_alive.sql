@@ -1,0 +1,1 @@
+SELECT id FROM workers WHERE id = ANY ($1) AND NOT gone

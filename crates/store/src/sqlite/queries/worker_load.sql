@@ -1,0 +1,1 @@
+SELECT beat, draining, gone FROM workers WHERE id = ?1

@@ -1,0 +1,1 @@
+UPDATE workers SET name = ?2 WHERE id = ?1
