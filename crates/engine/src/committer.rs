@@ -163,6 +163,11 @@ impl Shared {
         }
     }
 
+    /// Whether this process does the work of others: it has been asked for news.
+    pub(crate) fn serves(&self) -> bool {
+        self.told.get().is_some()
+    }
+
     fn tell_others(&self) {
         if let Some(told) = self.told.get() {
             told();

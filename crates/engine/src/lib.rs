@@ -1,12 +1,13 @@
 //! The engine: what runs tasks over a store.
 //!
-//! One thread commits ([`committer`]), one keeps house ([`Engine`]'s housekeeper: heartbeats, dead processes).
+//! One thread commits ([`committer`]), one does what must be done again and again ([`duties`]).
 //! Workers take a [`Session`]; clients create, read, wait and act. Handles are cheap to clone; the last one closes it.
 
 mod cache;
 mod clock;
 mod committer;
 mod create;
+mod duties;
 mod liveness;
 mod moving;
 mod operate;
@@ -45,8 +46,8 @@ pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 
 use committer::Shared;
+use duties::Duty;
 use liveness::Liveness;
-use retention::Retention;
 use schemas::Schemas;
 
 /// Tasks in one bulk creation.
@@ -65,8 +66,8 @@ pub struct Options {
     pub environment: Option<String>,
     /// Worker deaths after which a step is given up (`poison_step`).
     pub max_crashes: u32,
-    /// For how many days ended tasks are kept, 0 for ever. Processes with workers remove older ones. A store in memory
-    /// keeps all.
+    /// For how many days ended tasks are kept, 0 for ever. Processes with workers and servers remove older ones. A store
+    /// in memory keeps all.
     pub retention_days: u32,
 }
 
@@ -222,10 +223,11 @@ impl Engine {
             let shared = shared.clone();
             spawn("tasker-commit", move || committer::run(&shared))?
         };
-        let housekeeper = {
-            let (shared, liveness, closed) = (shared.clone(), liveness.clone(), closed.clone());
-            let retention = Retention::new(options.retention_days);
-            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed, retention))?
+        let mut duties = vec![heartbeats(), dead_processes(liveness.clone())];
+        duties.extend(retention::duty(options.retention_days));
+        let duties = {
+            let (shared, closed) = (shared.clone(), closed.clone());
+            spawn("tasker-duties", move || duties::run(&shared, duties, &closed))?
         };
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -235,7 +237,7 @@ impl Engine {
                 liveness,
                 pid: std::process::id(),
                 closed,
-                threads: Mutex::new(vec![committer, housekeeper]),
+                threads: Mutex::new(vec![committer, duties]),
             }),
         })
     }
@@ -693,9 +695,10 @@ fn absolute(url: &str) -> String {
     std::path::absolute(&path).map_or(path, |p| p.to_string_lossy().into_owned())
 }
 
-fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing, mut retention: Retention) {
+/// Says that the workers of this process live.
+fn heartbeats() -> Duty {
     let mut beaten: HashMap<i64, Instant> = HashMap::new();
-    while !closing.wait(DEAD_EVERY) {
+    let run = move |shared: &Shared| {
         let sessions = shared.sessions.lock().clone();
         beaten.retain(|worker, _| sessions.iter().any(|s| s.worker == *worker));
         for session in &sessions {
@@ -706,9 +709,14 @@ fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Clo
                 shared.send(Op::Heartbeat { worker: session.worker });
             }
         }
-        if sessions.is_empty() {
-            continue;
-        }
+        None
+    };
+    Duty { name: "heartbeats", every: DEAD_EVERY, needs_workers: true, run: Box::new(run) }
+}
+
+/// Hands on what workers of this machine held whose process is gone.
+fn dead_processes(liveness: Arc<Mutex<Option<Liveness>>>) -> Duty {
+    let run = move |shared: &Shared| {
         let dead = liveness.lock().as_ref().map(Liveness::dead).unwrap_or_default();
         for name in dead {
             tracing::warn!(worker = name, "a worker's process is gone; its steps are queued again");
@@ -719,6 +727,7 @@ fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Clo
                 liveness.buried(&name);
             }
         }
-        retention.turn(shared);
-    }
+        None
+    };
+    Duty { name: "dead processes", every: DEAD_EVERY, needs_workers: false, run: Box::new(run) }
 }

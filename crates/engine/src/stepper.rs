@@ -1,7 +1,7 @@
 //! An engine whose caller takes every turn itself and owns its time: for simulations.
 //!
 //! What runs is the committer of [`crate::Engine`], its cache and its sessions; only the threads and the clock are the
-//! caller's. The housekeeper's part (heartbeats, burying dead workers) is left to the caller.
+//! caller's. The duties (heartbeats, burying dead workers) are left to the caller.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

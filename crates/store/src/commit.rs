@@ -161,6 +161,12 @@ impl<T: Tables> Work<'_, T> {
             Op::ArchiveEvents { ids } => Ok(Done::Due(self.tables.archive_events(ids, self.batch.now)?)),
             Op::ReplayEvents { ids } => Ok(Done::Due(self.tables.replay_events(ids, self.batch.now)?)),
             Op::Prune { before, limit } => Ok(Done::Pruned(self.tables.prune(*before, *limit)?)),
+            Op::DutiesRan { names } => {
+                for name in names {
+                    self.tables.duty_ran(name, self.batch.now)?;
+                }
+                Ok(Done::Nothing)
+            }
             Op::Due { limit } => self.due(*limit),
         }
     }

@@ -120,6 +120,11 @@ pub enum Op {
         /// At most this many tasks, and as many events.
         limit: usize,
     },
+    /// Notes that duties of an engine have run, for [`crate::Store::doctor`].
+    DutiesRan {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// Handles rows whose `wake_at` has passed: leases, retries, starts, lifecycle limits.
     Due {
         /// At most this many.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tasker_core::graph::Workflow;
-use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
+use tasker_wire::{DeadLetterFilter, DoctorReport, DutyView, Error, EventFilter, Kind, TaskFilter};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -572,6 +572,8 @@ impl Store for Postgres {
             };
             read::doctor(conn, now, &ready)
         })?;
+        let duty = |r: &Row| Ok(DutyView { name: r.try_get(0)?, last_ran_at: crate::time(r.try_get(1)?) });
+        let duties = self.rows(|| call!(query!("duties")), duty)?;
         Ok(DoctorReport {
             healthy: findings.iter().all(|f| f.violations == 0),
             url: self.settings.shown.clone(),
@@ -580,6 +582,7 @@ impl Store for Postgres {
             steps,
             rejected,
             findings,
+            duties,
         })
     }
 }

@@ -284,6 +284,7 @@ impl<'a> Rows<'a> {
                 Op::AddTemplate(_)
                 | Op::AddWorker(_)
                 | Op::Heartbeat { .. }
+                | Op::DutiesRan { .. }
                 | Op::ReadEvents { .. }
                 | Op::ArchiveEvents { .. }
                 | Op::ReplayEvents { .. }
@@ -1305,6 +1306,11 @@ impl Tables for Rows<'_> {
             count += self.ask(pgmq::replay_events(row.try_get(1)?, ids, now))?.len();
         }
         Ok(count)
+    }
+
+    fn duty_ran(&mut self, name: &str, now: i64) -> Result<()> {
+        self.writes.others.push(call!(query!("duty_ran"), text(name), now));
+        Ok(())
     }
 
     fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned> {

@@ -19,7 +19,7 @@ use crate::sync::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use tasker_core::graph::Workflow;
 use tasker_core::state::StepState;
-use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
+use tasker_wire::{DeadLetterFilter, DoctorReport, DutyView, Error, EventFilter, Kind, TaskFilter};
 use uuid::Uuid;
 
 pub use backup::{Backup, backup, restore};
@@ -479,6 +479,8 @@ impl Store for Sqlite {
 
     fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
         let (findings, tasks, steps, rejected) = self.read(|conn| read::doctor(conn, now))?;
+        let duty = |r: &rusqlite::Row| Ok(DutyView { name: r.get(0)?, last_ran_at: crate::time(r.get(1)?) });
+        let duties = self.read(|conn| conn.prepare_cached(query!("duties"))?.query_map([], duty)?.collect())?;
         Ok(DoctorReport {
             healthy: findings.iter().all(|f| f.violations == 0),
             url: self.url.clone(),
@@ -487,6 +489,7 @@ impl Store for Sqlite {
             steps,
             rejected,
             findings,
+            duties,
         })
     }
 }

@@ -1,0 +1,54 @@
+//! What an engine does by itself, besides commits: a list of duties, looked through by one thread.
+//!
+//! Engines that run workers or serve other processes have duties; a process that only asks or creates has none.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tasker_store::Op;
+
+use crate::Closing;
+use crate::committer::Shared;
+
+/// How often the list is looked through.
+const LOOK: Duration = Duration::from_millis(250);
+/// When it is first noted in the store which duties have run, and how often from then on. A duty that runs more often
+/// is not worth more writes.
+const NOTE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// Something to be done again and again.
+pub(crate) struct Duty {
+    /// What the doctor calls it.
+    pub(crate) name: &'static str,
+    /// Shortest time between two runs, unless a run asks for another.
+    pub(crate) every: Duration,
+    /// Only where workers run: a server without any is free of it.
+    pub(crate) needs_workers: bool,
+    /// Does it; gives when to do it next, if not after the usual time.
+    pub(crate) run: Box<dyn FnMut(&Shared) -> Option<Duration> + Send>,
+}
+
+/// Does the duties when they are due, until the engine closes.
+pub(crate) fn run(shared: &Shared, duties: Vec<Duty>, closing: &Closing) {
+    let started = Instant::now();
+    let mut duties: Vec<(Instant, Duty)> = duties.into_iter().map(|duty| (started, duty)).collect();
+    let (mut ran, mut note_at) = (BTreeSet::new(), started + NOTE.0);
+    while !closing.wait(LOOK) {
+        let has_workers = !shared.sessions.lock().is_empty();
+        if !has_workers && !shared.serves() {
+            continue;
+        }
+        for (due_at, duty) in duties.iter_mut().filter(|(_, duty)| has_workers || !duty.needs_workers) {
+            if Instant::now() >= *due_at {
+                let pause = (duty.run)(shared).unwrap_or(duty.every);
+                *due_at = Instant::now() + pause;
+                ran.insert(duty.name);
+            }
+        }
+        if Instant::now() >= note_at && !ran.is_empty() {
+            note_at = Instant::now() + NOTE.1;
+            let names = std::mem::take(&mut ran).into_iter().map(String::from).collect();
+            shared.send(Op::DutiesRan { names });
+        }
+    }
+}
