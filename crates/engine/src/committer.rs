@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
+use tasker_core::state::{AttemptEnd, StepState};
 use tasker_store::sync::{Condvar, Mutex};
-use tasker_store::{Batch, Committed, Done, Op, Store};
+use tasker_store::{Batch, ClaimRequest, CommitError, Committed, CutShort, Done, Op, StepRecord, Store};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 
 use crate::cache::Cache;
@@ -20,8 +21,11 @@ use crate::session::{Given, Session};
 
 /// Operations in one commit.
 const OPS_MAX: usize = 256;
-/// Requests that may wait; more make their senders wait.
+/// What the operations of one commit carry together, bytes, unless one alone carries more.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Requests that may wait, and what they may carry together, bytes; more make their senders wait.
 const WAITING_MAX: usize = 8_192;
+const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How often another process's writes are looked for.
 const PEEK: Duration = Duration::from_millis(20);
 /// Due rows handled in one commit.
@@ -30,16 +34,47 @@ const DUE_MAX: usize = 256;
 const LOOK_AGAIN_MS: i64 = 1_000;
 /// First and longest pause after the store could not commit.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// First and longest pause before an operation is tried again that another client's locks kept out.
+const ASIDE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One operation and who waits for it.
 struct Request {
     op: Op,
-    reply: Option<SyncSender<Result<Done, Error>>>,
+    from: From,
+}
+
+/// Where an operation comes from.
+enum From {
+    /// Somebody waits for the answer, and decides what to do about trouble.
+    Caller(SyncSender<Result<Done, Error>>),
+    /// Nobody waits: it is kept until the store takes it.
+    Sender,
+    /// As [`From::Sender`]; it says of a report that this could not be stored.
+    LastWord,
+    /// The committer, which makes another when it is time.
+    Committer,
+}
+
+/// Operations that were kept out while others went on.
+struct Aside {
+    request: Request,
+    /// By [`Clock::uptime`].
+    due: Duration,
+    pause: Duration,
+}
+
+/// A commit of which nobody knows whether it was stored.
+struct Doubt {
+    requests: Vec<Request>,
+    /// Leases given by it.
+    claimed: Vec<CutShort>,
 }
 
 #[derive(Default)]
 struct Inbox {
     requests: VecDeque<Request>,
+    /// What the requests carry, bytes.
+    bytes: usize,
     poked: bool,
     /// Another process is known to have written.
     changed: bool,
@@ -48,6 +83,42 @@ struct Inbox {
     /// Wake-up that such a process wrote.
     wake: Option<i64>,
     closing: bool,
+    /// The committer is gone, and why.
+    ended: Option<Error>,
+}
+
+impl Inbox {
+    fn push(&mut self, request: Request) {
+        self.bytes += request.op.payload_bytes();
+        self.requests.push_back(request);
+    }
+
+    /// Puts requests before all others, in their order.
+    fn put_back(&mut self, requests: Vec<Request>) {
+        for request in requests.into_iter().rev() {
+            self.bytes += request.op.payload_bytes();
+            self.requests.push_front(request);
+        }
+    }
+
+    /// As many requests as fit into one commit.
+    fn take(&mut self) -> Vec<Request> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = self.requests.front().filter(|_| taken.len() < OPS_MAX) {
+            let more = next.op.payload_bytes();
+            if !taken.is_empty() && bytes + more > BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += more;
+            taken.extend(self.requests.pop_front());
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        taken
+    }
+
+    fn is_full(&self) -> bool {
+        self.requests.len() >= WAITING_MAX || self.bytes >= WAITING_BYTES_MAX
+    }
 }
 
 /// Who waits for tasks to rest.
@@ -113,13 +184,16 @@ impl Shared {
     pub(crate) fn submit(&self, ops: Vec<Op>) -> Vec<Receiver<Result<Done, Error>>> {
         let mut replies = Vec::with_capacity(ops.len());
         let mut inbox = self.inbox.lock();
-        while inbox.requests.len() >= WAITING_MAX && !inbox.closing {
+        while inbox.is_full() && !inbox.closing && inbox.ended.is_none() {
             inbox = self.room.wait(inbox);
         }
         for op in ops {
             let (send, receive) = sync_channel(1);
-            if !inbox.closing {
-                inbox.requests.push_back(Request { op, reply: Some(send) });
+            match &inbox.ended {
+                // The only answer: there is room for it.
+                Some(error) => drop(send.try_send(Err(error.clone()))),
+                None if inbox.closing => {}
+                None => inbox.push(Request { op, from: From::Caller(send) }),
             }
             replies.push(receive);
         }
@@ -130,8 +204,29 @@ impl Shared {
 
     /// Queues an operation whose effect nobody waits for; kept and tried again until the store takes it.
     pub(crate) fn send(&self, op: Op) {
-        self.inbox.lock().requests.push_back(Request { op, reply: None });
+        let mut inbox = self.inbox.lock();
+        if inbox.ended.is_none() {
+            inbox.push(Request { op, from: From::Sender });
+        }
+        drop(inbox);
         self.arrival.notify_one();
+    }
+
+    /// Answers everybody who waits, now and from here on: the committer is gone.
+    fn end(&self, error: &Error) {
+        let mut inbox = self.inbox.lock();
+        inbox.ended = Some(error.clone());
+        inbox.bytes = 0;
+        let left = std::mem::take(&mut inbox.requests);
+        drop(inbox);
+        self.room.notify_all();
+        for request in left {
+            if let From::Caller(reply) = request.from {
+                // Whoever asked may have given up waiting.
+                let _ = reply.try_send(Err(error.clone()));
+            }
+        }
+        self.wake_all_waiters();
     }
 
     /// Makes the committer look for due rows and claims now.
@@ -261,7 +356,7 @@ pub(crate) fn run(shared: &Shared) {
         let idle = requests.is_empty();
         state.turn(shared, requests);
         if closing && (idle || state.pause.is_some()) {
-            return;
+            return shared.end(&closed());
         }
     }
 }
@@ -280,6 +375,8 @@ pub(crate) struct Loop {
     served: bool,
     /// The store could not commit; how long to leave it alone.
     pause: Option<Duration>,
+    aside: Vec<Aside>,
+    doubts: Vec<Doubt>,
 }
 
 impl Loop {
@@ -292,6 +389,8 @@ impl Loop {
             changed: false,
             served: false,
             pause: None,
+            aside: Vec::new(),
+            doubts: Vec::new(),
         };
         // Read before anything is claimed: what another process writes from here on is noticed.
         state.version = shared.store.version().ok();
@@ -326,8 +425,7 @@ impl Loop {
         self.changed |= std::mem::take(&mut inbox.changed);
         self.served |= std::mem::take(&mut inbox.served);
         self.next_wake = self.next_wake.into_iter().chain(inbox.wake.take()).min();
-        let count = inbox.requests.len().min(OPS_MAX);
-        inbox.requests.drain(..count).collect()
+        inbox.take()
     }
 
     pub(crate) fn next_wake(&self) -> Option<i64> {
@@ -341,7 +439,8 @@ impl Loop {
         let until_wake = self
             .next_wake
             .map_or(PEEK, |at| Duration::from_millis(at.saturating_sub(shared.clock.now()).max(0) as u64));
-        until_wake.min(PEEK)
+        let until_aside = self.aside.iter().map(|aside| aside.due.saturating_sub(shared.clock.uptime())).min();
+        until_wake.min(PEEK).min(until_aside.unwrap_or(PEEK))
     }
 
     fn read_wake(&mut self, shared: &Shared) {
@@ -384,6 +483,12 @@ impl Loop {
 
     fn turn(&mut self, shared: &Shared, requests: Vec<Request>) {
         self.peek(shared);
+        if !self.doubts.is_empty() {
+            self.look_up(shared);
+        }
+        if !self.aside.is_empty() {
+            self.try_aside(shared);
+        }
         let now = shared.clock.now();
         let due = self.next_wake.is_some_and(|at| at <= now);
         let sessions: Vec<Arc<Session>> = shared.sessions.lock().clone();
@@ -399,18 +504,31 @@ impl Loop {
         if requests.is_empty() && !due && !may_claim {
             return;
         }
-        let (mut ops, mut replies) = (Vec::with_capacity(requests.len() + 1), Vec::with_capacity(requests.len() + 1));
+        let mut all = Vec::with_capacity(requests.len() + 1);
         if due {
-            ops.push(Op::Due { limit: DUE_MAX });
-            replies.push(None);
+            all.push(Request { op: Op::Due { limit: DUE_MAX }, from: From::Committer });
         }
-        for Request { op, reply } in requests {
-            ops.push(op);
-            replies.push(reply);
+        all.extend(requests);
+        self.commit(shared, all, &sessions, &claimants, &claims, now);
+    }
+
+    fn commit(
+        &mut self,
+        shared: &Shared,
+        requests: Vec<Request>,
+        sessions: &[Arc<Session>],
+        claimants: &[&Arc<Session>],
+        claims: &[ClaimRequest],
+        now: i64,
+    ) {
+        let (mut ops, mut from) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        for request in requests {
+            ops.push(request.op);
+            from.push(request.from);
         }
         let batch = Batch {
             ops: &ops,
-            claims: &claims,
+            claims,
             now,
             jitter_seed: shared.jitter.then(rand::random),
             max_crashes: shared.max_crashes,
@@ -421,9 +539,9 @@ impl Loop {
                 if self.pause.take().is_some() {
                     tracing::info!("the store commits again");
                 }
-                self.after(shared, &sessions, &claimants, &claims, ops, replies, committed, due);
+                self.after(shared, sessions, claimants, claims, ops, from, committed);
             }
-            Err(error) => self.failed(shared, ops, replies, &error),
+            Err(error) => self.failed(shared, ops, from, error),
         }
     }
 
@@ -433,42 +551,37 @@ impl Loop {
         shared: &Shared,
         sessions: &[Arc<Session>],
         claimants: &[&Arc<Session>],
-        claims: &[tasker_store::ClaimRequest],
+        claims: &[ClaimRequest],
         ops: Vec<Op>,
-        replies: Vec<Option<SyncSender<Result<Done, Error>>>>,
+        from: Vec<From>,
         committed: Committed,
-        due: bool,
     ) {
         let is_news = committed.is_news();
         let Committed { results, claimed, rested, cut_short, next_wake, published, left_ready } = committed;
         // Results first: what a claim needs must be in the cache before its worker sees it.
-        let mut sent_again = Vec::new();
-        for (op, result) in ops.into_iter().zip(&results) {
-            if let Op::Finish { task, no, fence, worker, report, .. } = op {
-                match (result, report) {
-                    // Where steps are asked for, the machine may have refused the result.
-                    (Ok(Done::Finished { accepted: true }), Report::Success { result, .. })
-                        if !shared.cache.is_expander(task, no) =>
-                    {
-                        shared.cache.keep_result(task, no, result.into());
+        let (mut replies, mut due) = (Vec::with_capacity(ops.len()), false);
+        for ((op, from), result) in ops.into_iter().zip(from).zip(results) {
+            due |= matches!(op, Op::Due { .. });
+            match result {
+                Ok(done) => {
+                    match (op, &done) {
+                        // Where steps are asked for, the machine may have refused the result.
+                        (
+                            Op::Finish { task, no, report: Report::Success { result, .. }, .. },
+                            Done::Finished { accepted: true },
+                        ) if !shared.cache.is_expander(task, no) => {
+                            shared.cache.keep_result(task, no, result.into());
+                        }
+                        (Op::Finish { task, no, fence, .. }, Done::Finished { accepted: false }) => {
+                            tracing::info!(task, step = no, fence, "a report came too late and was kept as rejected");
+                        }
+                        _ => {}
                     }
-                    (Ok(Done::Finished { accepted: false }), _) => {
-                        tracing::info!(task, step = no, fence, "a report came too late and was kept as rejected");
+                    if let From::Caller(reply) = from {
+                        replies.push((reply, Ok(done)));
                     }
-                    (Err(error), Report::Success { execution_us, .. }) => {
-                        tracing::error!(task, step = no, %error, "a result could not be stored; the step fails");
-                        sent_again.push(Op::Finish {
-                            task,
-                            no,
-                            fence,
-                            worker,
-                            report: unstorable(error, execution_us),
-                            events: Vec::new(),
-                        });
-                    }
-                    (Err(error), _) => tracing::error!(task, step = no, %error, "a report could not be stored"),
-                    _ => {}
                 }
+                Err(error) => self.unsettled(shared, Request { op, from }, error),
             }
         }
         let mut filled = false;
@@ -500,11 +613,9 @@ impl Loop {
             self.read_wake(shared);
         }
         self.next_wake = self.next_wake.into_iter().chain(next_wake).min();
-        for (reply, result) in replies.into_iter().zip(results) {
-            if let Some(reply) = reply {
-                // Whoever asked may have given up waiting.
-                let _ = reply.try_send(result);
-            }
+        for (reply, result) in replies {
+            // Whoever asked may have given up waiting.
+            let _ = reply.try_send(result);
         }
         // Before anyone hears that the task rests: its events have been told then.
         if published.iter().any(|event| event.queue.is_some()) {
@@ -529,34 +640,169 @@ impl Loop {
         if is_news {
             shared.tell_others();
         }
-        sent_again.into_iter().for_each(|op| shared.send(op));
     }
 
-    /// Reports are kept and tried again; whoever waits for an answer gets it.
-    fn failed(
-        &mut self,
-        shared: &Shared,
-        ops: Vec<Op>,
-        replies: Vec<Option<SyncSender<Result<Done, Error>>>>,
-        error: &Error,
-    ) {
+    /// One operation was not done though others of its commit were.
+    fn unsettled(&mut self, shared: &Shared, request: Request, error: CommitError) {
+        let Request { op, from } = request;
+        let from = match from {
+            From::Caller(reply) => {
+                // Whoever asked may have given up waiting.
+                let _ = reply.try_send(Err(error.into()));
+                return;
+            }
+            From::Committer => {
+                tracing::error!(%error, "due rows cannot be handled");
+                self.next_wake = Some(shared.clock.now() + LOOK_AGAIN_MS);
+                return;
+            }
+            from => from,
+        };
+        match error {
+            CommitError::NotStored(error) => {
+                tracing::warn!(%error, "an operation is kept out of the store; it is tried again, others go on");
+                let due = shared.clock.uptime() + ASIDE.0;
+                self.aside.push(Aside { request: Request { op, from }, due, pause: ASIDE.0 });
+            }
+            CommitError::Unknown { .. } => {
+                self.doubts.push(Doubt { requests: vec![Request { op, from }], claimed: Vec::new() });
+            }
+            CommitError::Refused(error) => refused(shared, op, &from, &error),
+        }
+    }
+
+    /// Reports are kept; whoever waits for an answer gets it.
+    fn failed(&mut self, shared: &Shared, ops: Vec<Op>, from: Vec<From>, error: CommitError) {
+        let mut kept = Vec::new();
+        for (op, from) in ops.into_iter().zip(from) {
+            match from {
+                From::Caller(reply) => {
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.try_send(Err(error.error().clone()));
+                }
+                From::Committer => {}
+                From::Sender | From::LastWord => kept.push(Request { op, from }),
+            }
+        }
+        if let CommitError::Refused(error) = &error {
+            tracing::error!(%error, "the store refused a commit");
+            kept.iter().for_each(|request| refused(shared, request.op.clone(), &request.from, error));
+            self.maybe_ready = false;
+            return;
+        }
         if self.pause.is_none() {
+            let error = error.error();
             tracing::error!(%error, "the store cannot commit; reports wait and are tried again");
         }
         self.pause = Some(self.pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1)));
-        let mut kept = VecDeque::new();
-        for (op, reply) in ops.into_iter().zip(replies) {
-            match reply {
-                Some(reply) => {
-                    let _ = reply.try_send(Err(error.clone()));
+        match error {
+            CommitError::Unknown { claimed, .. } => self.doubts.push(Doubt { requests: kept, claimed }),
+            _ => shared.inbox.lock().put_back(kept),
+        }
+    }
+
+    /// Finds out what became of commits of which nobody knew. What was not stored is sent again; a lease that was given
+    /// and of which no worker knows is given back.
+    fn look_up(&mut self, shared: &Shared) {
+        for doubt in std::mem::take(&mut self.doubts) {
+            match looked_up(&*shared.store, &doubt) {
+                Ok((stored, given)) => {
+                    let mut stored = stored.into_iter();
+                    let lost = doubt.requests.into_iter().filter(|_| !stored.next().unwrap_or(false));
+                    let back = given.into_iter().map(|lease| Request { op: hand_back(&lease), from: From::Sender });
+                    let again: Vec<Request> = lost.chain(back).collect();
+                    shared.inbox.lock().put_back(again);
                 }
-                None if matches!(op, Op::Due { .. }) => {}
-                None => kept.push_back(Request { op, reply: None }),
+                Err(error) => {
+                    tracing::warn!(%error, "it cannot be looked up yet what became of a commit");
+                    self.pause = Some(self.pause.unwrap_or(PAUSE.0));
+                    self.doubts.push(doubt);
+                }
             }
         }
-        let mut inbox = shared.inbox.lock();
-        kept.append(&mut inbox.requests);
-        inbox.requests = kept;
+    }
+
+    /// Tries again what was kept out, one by one and without claims, so that it holds up nothing else.
+    fn try_aside(&mut self, shared: &Shared) {
+        let uptime = shared.clock.uptime();
+        let (due, later) = std::mem::take(&mut self.aside).into_iter().partition(|aside| aside.due <= uptime);
+        self.aside = later;
+        for Aside { request, pause, .. } in Vec::from(due) {
+            let before = self.aside.len();
+            self.commit(shared, vec![request], &[], &[], &[], shared.clock.now());
+            for again in &mut self.aside[before..] {
+                again.pause = (pause * 2).min(ASIDE.1);
+                again.due = shared.clock.uptime() + again.pause;
+            }
+        }
+    }
+}
+
+/// A report that cannot be stored fails its step.
+fn refused(shared: &Shared, op: Op, from: &From, error: &Error) {
+    match (op, from) {
+        (Op::Finish { task, no, fence, worker, report, .. }, From::Sender) => {
+            tracing::error!(task, step = no, %error, "a report could not be stored; the step fails");
+            let execution_us = match &report {
+                Report::Success { execution_us, .. } | Report::Checkpoint { execution_us, .. } => *execution_us,
+                Report::Failure(failure) => failure.execution_us,
+                Report::Release { .. } => 0,
+            };
+            let report = unstorable(error, execution_us);
+            let op = Op::Finish { task, no, fence, worker, report, events: Vec::new() };
+            shared.inbox.lock().push(Request { op, from: From::LastWord });
+        }
+        (Op::Finish { task, no, .. }, _) => {
+            tracing::error!(task, step = no, %error, "it could not be stored either that a report could not be");
+        }
+        (op, _) => tracing::error!(%error, ?op, "an operation could not be stored"),
+    }
+}
+
+/// Which requests of a commit were stored, and which of its leases were given.
+fn looked_up(store: &dyn Store, doubt: &Doubt) -> Result<(Vec<bool>, Vec<CutShort>), Error> {
+    let mut stored = Vec::with_capacity(doubt.requests.len());
+    for request in &doubt.requests {
+        stored.push(match &request.op {
+            Op::Finish { task, no, fence, report, .. } => {
+                // The fence is this claim's alone. Ends that others decide say nothing of the report.
+                let is_reported = |end| match end {
+                    AttemptEnd::Completed | AttemptEnd::Failed | AttemptEnd::TimedOut | AttemptEnd::Checkpointed => {
+                        true
+                    }
+                    AttemptEnd::Released => matches!(report, Report::Release { .. }),
+                    AttemptEnd::LeaseExpired | AttemptEnd::Rejected | AttemptEnd::Cancelled => false,
+                };
+                let attempts = store.attempts(*task)?;
+                attempts.iter().any(|a| a.no == *no && a.fence == *fence && is_reported(a.end))
+            }
+            // Doing it twice is doing it once.
+            _ => false,
+        });
+    }
+    let mut given = Vec::new();
+    for lease in &doubt.claimed {
+        let holds = |s: &StepRecord| {
+            let step = s.step;
+            step.no == lease.no
+                && step.state == StepState::InProgress
+                && (step.fence, step.worker) == (lease.fence, lease.worker)
+        };
+        if store.steps(lease.task)?.iter().any(holds) {
+            given.push(*lease);
+        }
+    }
+    Ok((stored, given))
+}
+
+fn hand_back(lease: &CutShort) -> Op {
+    Op::Finish {
+        task: lease.task,
+        no: lease.no,
+        fence: lease.fence,
+        worker: lease.worker,
+        report: Report::Release { delay_ms: 0 },
+        events: Vec::new(),
     }
 }
 

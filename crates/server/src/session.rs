@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tasker_store::remote::shapes::{self, CommittedShape, Down, OLDEST_PROTOCOL, PROTOCOL, Up};
-use tasker_store::{Batch, ClaimRequest, NewWorker, Op};
+use tasker_store::{Batch, ClaimRequest, CommitError, NewWorker, Op};
 use tasker_wire::{Error, Kind};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -133,7 +133,7 @@ impl Session {
     async fn store_ops(&self, ops: Vec<Op>) -> Result<(), Error> {
         let (shared, number) = (self.shared.clone(), self.seat.number);
         let max_crashes = shared.engine.max_crashes();
-        let batch = move || store(&shared, number, &ops, &[], None, max_crashes, &[]).map(drop);
+        let batch = move || store(&shared, number, &ops, &[], None, max_crashes, &[]).map(drop).map_err(Error::from);
         tokio::task::spawn_blocking(batch).await.unwrap_or_else(|_| Err(panicked()))
     }
 
@@ -148,21 +148,30 @@ impl Session {
         });
         match done.await {
             Ok(done) => done,
-            Err(_) => shapes::bytes(&Down::Done { outcome: Err(panicked().into()), now: self.shared.engine.now() }),
+            Err(_) => shapes::bytes(&Down::Done {
+                outcome: Err(CommitError::Refused(panicked()).into()),
+                now: self.shared.engine.now(),
+            }),
         }
     }
 }
 
-fn take(shared: &Shared, seat: &Arc<Seat>, message: &[u8]) -> Result<CommittedShape, Error> {
-    let Up::Commit { ops, claims, jitter_seed, max_crashes, known } = shapes::read::<Up>(message)? else {
-        return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello"));
+fn take(shared: &Shared, seat: &Arc<Seat>, message: &[u8]) -> Result<CommittedShape, CommitError> {
+    let read = shapes::read::<Up>(message).map_err(CommitError::Refused)?;
+    let Up::Commit { ops, claims, jitter_seed, max_crashes, known } = read else {
+        let error = Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello");
+        return Err(CommitError::Refused(error));
     };
     if seat.replaced.load(Ordering::Acquire) {
         let message = "the process has connected again; this connection is closed";
-        return Err(Error::new(Kind::Unavailable, "connection_replaced", message));
+        return Err(CommitError::NotStored(Error::new(Kind::Unavailable, "connection_replaced", message)));
     }
     let templates = shared.engine.shared_store();
-    let ops = ops.into_iter().map(|op| op.into_op(&*templates)).collect::<Result<Vec<Op>, Error>>()?;
+    let ops = ops.into_iter().map(|op| op.into_op(&*templates)).collect::<Result<Vec<Op>, Error>>();
+    let ops = ops.map_err(|error| match error.kind {
+        Kind::Unavailable => CommitError::NotStored(error),
+        _ => CommitError::Refused(error),
+    })?;
     for op in &ops {
         match op {
             Op::AddWorker(worker) => drop(shared.workers.lock().insert(worker.name.clone(), seat.clone())),
@@ -181,7 +190,7 @@ fn store(
     jitter_seed: Option<u64>,
     max_crashes: u32,
     known: &[i64],
-) -> Result<CommittedShape, Error> {
+) -> Result<CommittedShape, CommitError> {
     let engine = &shared.engine;
     let knows = |task| known.contains(&task);
     let batch = Batch { ops, claims, now: engine.now(), jitter_seed, max_crashes, knows: &knows };

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::message::Source;
 use crate::tables::{AuditRow, Found, Head, NewAttempt, Ready, Stop, Tables, TaskRow, split, step_id};
 use crate::{
-    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, Op, Order, PreparedEvent, TaskInfo,
+    Batch, ClaimRequest, Claimed, CommitError, Committed, CutShort, Done, NewTask, Op, Order, PreparedEvent, TaskInfo,
     TemplateSource,
 };
 
@@ -25,39 +25,8 @@ const SET_ASIDE_MS: i64 = 60_000;
 
 pub(crate) type Result<T, E> = std::result::Result<T, Stop<E>>;
 
-/// Stores a batch by `attempt`, which does the given operations and claims in one transaction. An operation that
-/// spoils the transaction is set aside: each then gets its own, and only the bad one fails. `is_environment`: the
-/// database as a whole is in trouble, and nothing was stored.
-pub(crate) fn commit<E>(
-    batch: &Batch,
-    mut attempt: impl FnMut(&Batch) -> std::result::Result<Committed, E>,
-    is_environment: impl Fn(&E) -> bool,
-    trouble: impl Fn(E) -> Error,
-) -> std::result::Result<Committed, Error> {
-    match attempt(batch) {
-        Ok(committed) => Ok(committed),
-        Err(e) if is_environment(&e) || batch.ops.is_empty() => Err(trouble(e)),
-        Err(_) => {
-            let mut all = Committed::default();
-            for op in batch.ops {
-                let alone = Batch { ops: std::slice::from_ref(op), claims: &[], ..*batch };
-                match attempt(&alone) {
-                    Ok(one) => all.append(one),
-                    Err(e) if is_environment(&e) && all.results.is_empty() => return Err(trouble(e)),
-                    Err(e) => all.results.push(Err(trouble(e))),
-                }
-            }
-            match attempt(&Batch { ops: &[], ..*batch }) {
-                Ok(claims) => all.append(claims),
-                Err(_) => all.claimed = batch.claims.iter().map(|_| Vec::new()).collect(),
-            }
-            Ok(all)
-        }
-    }
-}
-
 impl Committed {
-    fn append(&mut self, other: Committed) {
+    pub(crate) fn append(&mut self, other: Committed) {
         self.results.extend(other.results);
         self.claimed.extend(other.claimed);
         self.rested.extend(other.rested);
@@ -95,7 +64,7 @@ pub(crate) fn apply<T: Tables>(batch: &Batch, tables: &mut T) -> std::result::Re
     for op in batch.ops {
         let result = match work.op(op) {
             Ok(done) => Ok(done),
-            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Refused(error)) => Err(CommitError::Refused(error)),
             Err(Stop::Trouble(error)) => return Err(error),
         };
         work.out.results.push(result);

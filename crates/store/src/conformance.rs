@@ -226,7 +226,7 @@ impl Setup {
     }
 
     fn one(&self, op: Op) -> Result<Done, Error> {
-        self.commit(&[op], &[]).results.pop().unwrap()
+        self.commit(&[op], &[]).results.pop().unwrap().map_err(Error::from)
     }
 
     fn template(&self, yaml: &str) -> (i64, Arc<Workflow>) {
@@ -855,7 +855,7 @@ fn a_repeated_request_in_one_batch_finds_its_task(s: &Setup) {
     let results = s.commit(&ops, &[]).results;
     let first = made(results[0].clone().unwrap());
     assert_eq!(results[1], Ok(Done::Created { task: first.id, uuid: first.uuid, existing: true }));
-    conflicts(results[2].clone(), first);
+    conflicts(results[2].clone().map_err(Error::from), first);
 }
 
 fn claims_follow_priority_then_age(s: &Setup) {
@@ -944,9 +944,9 @@ fn a_bad_operation_stops_no_other(s: &Setup) {
     ];
     let committed = s.commit(&ops, std::slice::from_ref(&worker));
     let kinds: Vec<Result<(), Kind>> =
-        committed.results.iter().map(|r| r.as_ref().map(drop).map_err(|e| e.kind)).collect();
+        committed.results.iter().map(|r| r.as_ref().map(drop).map_err(|e| e.error().kind)).collect();
     assert_eq!(kinds, [Ok(()), Err(Kind::NotFound), Err(Kind::Bug), Ok(()), Err(Kind::Conflict), Ok(()), Ok(())]);
-    let code = |i: usize| committed.results[i].as_ref().unwrap_err().code;
+    let code = |i: usize| committed.results[i].as_ref().unwrap_err().error().code;
     assert_eq!((code(1), code(4)), ("task_not_found", "action_refused"));
     assert_eq!(s.store.tasks(&TaskFilter::default()).unwrap().1, 3);
     assert_eq!(committed.claimed[0].len(), 3, "what follows the result, and the first steps of two new tasks");

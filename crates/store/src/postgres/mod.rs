@@ -24,13 +24,13 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use crate::commit::commit;
+use crate::attempt::{self, Attempt, Blame};
 use crate::sync::{Condvar, Mutex};
 use crate::tables::{STEP_MAX, split, step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
-    TemplateRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, CommitError, Committed, CutShort, DeadLetterRecord, EventRecord, StepRecord,
+    Store, TaskRecord, TemplateRecord, WorkerRecord,
 };
 use config::{Settings, Transport};
 use connection::{Bounds, Call, Conn, Role, Trouble, call};
@@ -45,6 +45,9 @@ pub(crate) use query;
 
 /// Commits at the same time. An engine has one on its way; a server has those of its workers.
 const WRITERS_MAX: usize = 4;
+/// Changes nothing, and needs everything that a commit does.
+const PROBE: &str = "UPDATE tasks SET id = id WHERE false; UPDATE steps SET id = id WHERE false; \
+     DELETE FROM ready WHERE false; INSERT INTO attempts SELECT * FROM attempts WHERE false;";
 /// Reading connections kept open when idle.
 const READERS_MAX: usize = 4;
 /// Times a batch is tried that lost a race to another process.
@@ -97,9 +100,7 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let mut writers = self.store.writers.lock();
         writers.busy -= 1;
-        if !std::thread::panicking() {
-            writers.idle.extend(self.conn.take());
-        }
+        writers.idle.extend(self.conn.take());
         drop(writers);
         self.store.writer_free.notify_one();
     }
@@ -216,52 +217,66 @@ impl Postgres {
         Writer { store: self, conn: writers.idle.pop() }
     }
 
-    fn attempt(&self, writer: &mut Option<Conn>, batch: &Batch) -> Result<Committed, Trouble> {
+    fn attempt(
+        &self,
+        slot: &mut Option<Conn>,
+        batch: &Batch,
+        hurried: bool,
+        doubtful: &mut Vec<CutShort>,
+    ) -> Result<Committed, Trouble> {
         let mut races = 0;
         loop {
-            let conn = match &mut *writer {
-                Some(conn) if !conn.is_closed() => conn,
-                slot => slot.insert(Conn::open(&self.settings, Role::Writer)?),
+            // Out of its place while it is in use: what panics half-way through a transaction must not come back.
+            let mut conn = match slot.take().filter(|conn| !conn.is_closed()) {
+                Some(conn) => conn,
+                None => Conn::open(&self.settings, Role::Writer)?,
             };
-            if self.settings.transport == Transport::Pgmq {
-                self.look_for_queues(conn, batch)?;
-            }
-            let high_water = self.high_water.load(Ordering::Relaxed);
-            let marks = !batch.ops.is_empty() && batch.now - high_water >= HIGH_WATER_EVERY_MS;
-            let mut sent = None;
-            let done = tables::prepare(self, conn, batch).and_then(|(out, rows)| {
-                sent = Some((rows.xid.clone(), out));
-                rows.commit(marks.then_some(batch.now))
-            });
-            let trouble = match done {
-                Ok(()) => {
-                    if marks {
-                        self.high_water.fetch_max(batch.now, Ordering::Relaxed);
-                    }
-                    let out = sent.map(|(_, out)| out).unwrap_or_default();
-                    if out.is_news() {
-                        self.listener.ring();
-                    }
-                    return Ok(out);
+            conn.hurry(hurried);
+            let trouble = match self.attempt_on(&mut conn, batch, doubtful) {
+                Ok(committed) => {
+                    *slot = Some(conn);
+                    return Ok(committed);
                 }
                 Err(trouble) => trouble,
             };
             if trouble.is_lost() {
-                *writer = None;
-                // The commit may have reached the server although its answer did not reach us.
-                return match sent {
-                    Some((Some(xid), out)) if self.was_committed(&xid)? => Ok(out),
-                    _ => Err(trouble),
-                };
+                return Err(trouble);
             }
-            if writer.as_mut().is_some_and(|conn| conn.script("ROLLBACK").is_err()) {
-                *writer = None;
+            if conn.script("ROLLBACK").is_ok() {
+                *slot = Some(conn);
             }
             races += 1;
             if !is_race(&trouble) || races >= RACES_MAX {
                 return Err(trouble);
             }
         }
+    }
+
+    fn attempt_on(&self, conn: &mut Conn, batch: &Batch, doubtful: &mut Vec<CutShort>) -> Result<Committed, Trouble> {
+        if self.settings.transport == Transport::Pgmq {
+            self.look_for_queues(conn, batch)?;
+        }
+        let high_water = self.high_water.load(Ordering::Relaxed);
+        let marks = !batch.ops.is_empty() && batch.now - high_water >= HIGH_WATER_EVERY_MS;
+        let (out, rows) = tables::prepare(self, conn, batch)?;
+        let xid = rows.xid.clone();
+        match rows.commit(marks.then_some(batch.now)) {
+            Ok(()) => {}
+            Err(trouble) if trouble.is_lost() => {
+                // The commit may have reached the server although its answer did not reach us.
+                let Some(xid) = xid else { return Err(trouble) };
+                *doubtful = attempt::leases(batch.claims, &out.claimed);
+                return if self.was_committed(&xid)? { Ok(out) } else { Err(trouble) };
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        if marks {
+            self.high_water.fetch_max(batch.now, Ordering::Relaxed);
+        }
+        if out.is_news() {
+            self.listener.ring();
+        }
+        Ok(out)
     }
 
     /// Finds out which of the queues that are claimed from exist by now.
@@ -334,21 +349,66 @@ fn is_race(trouble: &Trouble) -> bool {
     }
 }
 
-/// Whether the database as a whole is in trouble, rather than the statement at hand.
-fn is_environment(trouble: &Trouble) -> bool {
-    trouble.is_lost()
-        || is_race(trouble)
-        || trouble.code().is_some_and(|code| {
-            // Insufficient resources, operator intervention, system errors, authorisation; a standby.
-            ["53", "57", "58", "28", "3D", "F0", "XX"].iter().any(|class| code.code().starts_with(class))
-                || [
-                    SqlState::LOCK_NOT_AVAILABLE,
-                    SqlState::READ_ONLY_SQL_TRANSACTION,
-                    SqlState::INSUFFICIENT_PRIVILEGE,
-                    SqlState::UNDEFINED_TABLE,
-                ]
-                .contains(code)
-        })
+/// A commit on one of the connections that write.
+struct Commit<'a> {
+    writer: Writer<'a>,
+    /// Leases of a commit whose outcome is not known.
+    sent: Vec<CutShort>,
+}
+
+impl Attempt for Commit<'_> {
+    type Trouble = Trouble;
+
+    fn attempt(&mut self, batch: &Batch, hurried: bool) -> Result<Committed, Trouble> {
+        self.writer.store.attempt(&mut self.writer.conn, batch, hurried, &mut self.sent)
+    }
+
+    fn works(&mut self) -> bool {
+        let store = self.writer.store;
+        let conn = match self.writer.conn.take() {
+            Some(conn) => Ok(conn),
+            None => Conn::open(&store.settings, Role::Writer),
+        };
+        let written = conn.and_then(|mut conn| conn.probe(PROBE).map(|()| conn));
+        self.writer.conn = written.ok();
+        self.writer.conn.is_some()
+    }
+
+    fn blame(&self, trouble: &Trouble) -> Blame {
+        blame(trouble)
+    }
+
+    fn error(&self, trouble: Trouble) -> Error {
+        self.writer.store.trouble(trouble)
+    }
+
+    fn claimed(&mut self) -> Vec<CutShort> {
+        std::mem::take(&mut self.sent)
+    }
+}
+
+fn blame(trouble: &Trouble) -> Blame {
+    if matches!(trouble, Trouble::Unknown(_)) {
+        return Blame::Unknown;
+    }
+    if trouble.is_lost() || is_race(trouble) {
+        return Blame::Store;
+    }
+    let Some(code) = trouble.code() else { return Blame::Operation };
+    let is_of = |classes: &[&str]| classes.iter().any(|class| code.code().starts_with(class));
+    if [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code) {
+        Blame::Held
+    } else if [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::DISK_FULL, SqlState::TOO_MANY_CONNECTIONS].contains(code)
+        || is_of(&["57", "58", "28", "3D", "F0"])
+    {
+        // Operator intervention, system errors, authorisation; a standby, a full disk.
+        Blame::Store
+    } else if [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::UNDEFINED_TABLE].contains(code) || is_of(&["53", "XX"]) {
+        // The tables are not there or may not be used, or only those of one queue; memory; internal errors.
+        Blame::Either
+    } else {
+        Blame::Operation
+    }
 }
 
 fn trouble(settings: &Settings, trouble: Trouble) -> Error {
@@ -361,6 +421,12 @@ fn trouble(settings: &Settings, trouble: Trouble) -> Error {
             format!("{at}: {trouble}"),
             "look whether it was done before doing it again, or repeat it with an idempotency key",
         ),
+        (Trouble::Unsendable(_), _) => Error::new(
+            Kind::Unprocessable,
+            "cannot_be_stored",
+            format!("a value cannot be sent to the store at {at}: {trouble}"),
+        )
+        .hint("store less, or store it elsewhere and pass a reference"),
         (Trouble::Foreign(_), _) => {
             Error::new(Kind::Bug, "store_error", format!("the store at {at} holds a foreign row: {trouble}"))
                 .hint("was it written by a newer Tasker? otherwise please report it with this message")
@@ -395,7 +461,7 @@ fn trouble(settings: &Settings, trouble: Trouble) -> Error {
         (_, code) if code.starts_with("28") => {
             say("store_denied", format!("{at}: {trouble}"), "check user and password of the URL")
         }
-        _ if is_environment(&trouble) => say(
+        _ if trouble.is_lost() => say(
             "store_unreachable",
             format!("the PostgreSQL server at {at} cannot be reached: {trouble}"),
             "check that it runs and that the URL is right; Tasker tries again by itself",
@@ -414,9 +480,8 @@ impl Store for Postgres {
         self.durability.clone()
     }
 
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
-        let mut writer = self.take_writer();
-        commit(batch, |batch| self.attempt(&mut writer.conn, batch), is_environment, |e| self.trouble(e))
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        attempt::commit(&mut Commit { writer: self.take_writer(), sent: Vec::new() }, batch)
     }
 
     fn version(&self) -> Result<u64, Error> {

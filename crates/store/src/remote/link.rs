@@ -15,9 +15,9 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::shapes::{self, BytesCodec, CommittedShape, Down, ErrorShape, PROTOCOL, Up};
+use super::shapes::{self, BytesCodec, CommittedShape, Down, PROTOCOL, Up};
 use crate::sync::{Condvar, Mutex};
-use crate::{NewWorker, Op};
+use crate::{CommitError, NewWorker, Op};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ type Told = Arc<dyn Fn() + Send + Sync>;
 
 /// What became of a batch.
 pub(super) enum Outcome {
-    Done(Result<Box<CommittedShape>, Error>),
+    Done(Result<Box<CommittedShape>, CommitError>),
     /// The server said before it left that it would not store it.
     NotStored,
     /// The connection broke after it was sent.
@@ -419,7 +419,7 @@ async fn converse(
                 shared.follow(now);
                 if let Some(waits) = shared.state.lock().pending.take() {
                     // Whoever sent it waits for it.
-                    let _ = waits.try_send(Outcome::Done(outcome.map_err(|e: ErrorShape| e.into())));
+                    let _ = waits.try_send(Outcome::Done(outcome.map_err(CommitError::from)));
                 }
             }
             Down::Changed => shared.heard(),

@@ -24,12 +24,12 @@ use uuid::Uuid;
 
 pub use backup::{Backup, backup, restore};
 
-use crate::commit::commit;
+use crate::attempt::{self, Attempt, Blame};
 use crate::tables::{step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
-    TemplateRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, EventRecord, StepRecord, Store,
+    TaskRecord, TemplateRecord, WorkerRecord,
 };
 
 macro_rules! query {
@@ -44,6 +44,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/002_events.sql"),
     include_str!("migrations/003_retention.sql"),
 ];
+/// Changes nothing, and needs everything that a commit does.
+const PROBE: &str = "UPDATE tasks SET id = id WHERE false; UPDATE steps SET id = id WHERE false; \
+     DELETE FROM ready WHERE false; INSERT INTO attempts SELECT * FROM attempts WHERE false;";
 /// Readers kept open when idle.
 const READERS_MAX: usize = 4;
 /// Longest wait for another process's write before it is called trouble.
@@ -245,23 +248,45 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {
     tx.commit().map_err(trouble)
 }
 
-/// Whether the database as a whole is in trouble, rather than the statement at hand.
-fn is_environment(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
+/// A commit on the one connection that writes.
+struct Commit<'a> {
+    store: &'a Sqlite,
+    writer: std::sync::MutexGuard<'a, Writer>,
+}
+
+impl Attempt for Commit<'_> {
+    type Trouble = rusqlite::Error;
+
+    fn attempt(&mut self, batch: &Batch, _hurried: bool) -> rusqlite::Result<Committed> {
+        tables::attempt(self.store, &mut self.writer, batch)
+    }
+
+    fn works(&mut self) -> bool {
+        let written = Transaction::new(&mut self.writer.conn, TransactionBehavior::Immediate)
+            .and_then(|tx| tx.execute_batch(PROBE));
+        written.is_ok()
+    }
+
+    fn blame(&self, error: &rusqlite::Error) -> Blame {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::ReadOnly
                 | ErrorCode::CannotOpen
-                | ErrorCode::DatabaseCorrupt
                 | ErrorCode::NotADatabase
-                | ErrorCode::OutOfMemory
-                | ErrorCode::FileLockingProtocolFailed
-        )
-    )
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Blame::Store,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::OutOfMemory) => Blame::Either,
+            _ => Blame::Operation,
+        }
+    }
+
+    fn error(&self, error: rusqlite::Error) -> Error {
+        self.store.trouble(error)
+    }
 }
 
 fn trouble(error: rusqlite::Error, path: &Path) -> Error {
@@ -319,9 +344,8 @@ impl Store for Sqlite {
         }
     }
 
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
-        let mut writer = self.writer.lock();
-        commit(batch, |batch| tables::attempt(self, &mut writer, batch), is_environment, |e| self.trouble(e))
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        attempt::commit(&mut Commit { store: self, writer: self.writer.lock() }, batch)
     }
 
     fn version(&self) -> Result<u64, Error> {
