@@ -177,7 +177,8 @@ impl Shared {
 
     /// Queues operations and waits for their commit.
     pub(crate) fn commit(&self, ops: Vec<Op>) -> Vec<Result<Done, Error>> {
-        self.submit(ops).into_iter().map(|r| r.recv().unwrap_or_else(|_| Err(closed()))).collect()
+        let gone = |_| Err(self.ended().unwrap_or_else(closed));
+        self.submit(ops).into_iter().map(|reply| reply.recv().unwrap_or_else(gone)).collect()
     }
 
     /// Queues operations; their answers come with their commit. A channel without an answer: the engine has been closed.
@@ -212,10 +213,27 @@ impl Shared {
         self.arrival.notify_one();
     }
 
+    /// The engine cannot go on: everybody who waits is answered, and its workers end, with the cause.
+    pub(crate) fn fail(&self, what: &str, said: &str) {
+        let error = Error::new(
+            Kind::Bug,
+            "engine_failed",
+            format!("the thread that {what} ended in a panic ({said}); this process stores nothing more"),
+        )
+        .hint("start the process again: nothing acknowledged is lost; please report the panic");
+        self.end(&error);
+        self.sessions.lock().iter().for_each(|session| session.fail(&error.message));
+    }
+
+    /// Why nothing is committed any more.
+    pub(crate) fn ended(&self) -> Option<Error> {
+        self.inbox.lock().ended.clone()
+    }
+
     /// Answers everybody who waits, now and from here on: the committer is gone.
     fn end(&self, error: &Error) {
         let mut inbox = self.inbox.lock();
-        inbox.ended = Some(error.clone());
+        inbox.ended.get_or_insert_with(|| error.clone());
         inbox.bytes = 0;
         let left = std::mem::take(&mut inbox.requests);
         drop(inbox);

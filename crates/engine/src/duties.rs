@@ -3,9 +3,10 @@
 //! Engines that run workers or serve other processes have duties; a process that only asks or creates has none.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use tasker_store::Op;
+use tasker_store::{Op, threads};
 
 use crate::Closing;
 use crate::committer::Shared;
@@ -40,8 +41,17 @@ pub(crate) fn run(shared: &Shared, duties: Vec<Duty>, closing: &Closing) {
         }
         for (due_at, duty) in duties.iter_mut().filter(|(_, duty)| has_workers || !duty.needs_workers) {
             if Instant::now() >= *due_at {
-                let pause = (duty.run)(shared).unwrap_or(duty.every);
-                *due_at = Instant::now() + pause;
+                // One duty that cannot be done keeps none of the others from being done.
+                let done = catch_unwind(AssertUnwindSafe(|| (duty.run)(shared)));
+                let pause = match done {
+                    Ok(pause) => pause,
+                    Err(panic) => {
+                        let said = threads::said(&*panic);
+                        tracing::error!(duty = duty.name, said, "a duty panicked; it is tried again when it is due");
+                        None
+                    }
+                };
+                *due_at = Instant::now() + pause.unwrap_or(duty.every);
                 ran.insert(duty.name);
             }
         }

@@ -42,8 +42,8 @@ use uuid::Uuid;
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
 pub use moving::{Backup, Moved, backup, migrate, move_store, restore};
 pub use session::{Given, Session};
-pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
+pub use tasker_store::{sync, threads};
 
 use committer::Shared;
 use duties::Duty;
@@ -221,13 +221,16 @@ impl Engine {
         let closed = Arc::new(Closing::default());
         let committer = {
             let shared = shared.clone();
-            spawn("tasker-commit", move || committer::run(&shared))?
+            let fails = shared.clone();
+            threads::spawn("tasker-commit", move || committer::run(&shared), move |said| fails.fail("commits", said))?
         };
         let mut duties = vec![heartbeats(), dead_processes(liveness.clone())];
         duties.extend(retention::duty(options.retention_days));
         let duties = {
             let (shared, closed) = (shared.clone(), closed.clone());
-            spawn("tasker-duties", move || duties::run(&shared, duties, &closed))?
+            let fails = shared.clone();
+            let body = move || duties::run(&shared, duties, &closed);
+            threads::spawn("tasker-duties", body, move |said| fails.fail("does what must be done by itself", said))?
         };
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -475,6 +478,9 @@ impl Engine {
             if record.task.state.is_resting() {
                 return self.view(&record);
             }
+            if let Some(error) = self.inner.shared.ended() {
+                return Err(error);
+            }
             if left.is_zero() {
                 let status = views::status(&record.task);
                 return Err(Error::new(
@@ -543,6 +549,9 @@ impl Engine {
         {
             return Err(Error::new(Kind::Invalid, "invalid_worker_id", format!("`{name}` cannot name a worker"))
                 .hint("use up to 128 letters, digits, `-`, `_`, `.` or `:`"));
+        }
+        if let Some(error) = self.inner.shared.ended() {
+            return Err(error);
         }
         if self.inner.shared.sessions.lock().iter().any(|s| s.name == name) {
             return Err(Error::new(
@@ -673,18 +682,12 @@ impl Drop for Inner {
         self.closed.told.notify_all();
         self.shared.close();
         for thread in self.threads.lock().drain(..) {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the engine ended in a panic");
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic has been told.
+                let _ = thread.join();
             }
         }
     }
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(body)
-        .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))
 }
 
 /// Makes two spellings of one path one key.

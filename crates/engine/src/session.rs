@@ -48,6 +48,8 @@ struct Inbox {
     changed_outside: bool,
     waiting: usize,
     closed: bool,
+    /// Why the worker cannot go on.
+    failure: Option<String>,
 }
 
 impl Session {
@@ -81,6 +83,17 @@ impl Session {
         self.inbox.lock().closed = true;
         self.arrival.notify_all();
         self.events_arrived.notify_all();
+    }
+
+    /// Ends the session because its worker cannot go on; the host hears why.
+    pub fn fail(&self, why: &str) {
+        self.inbox.lock().failure.get_or_insert_with(|| why.into());
+        self.close();
+    }
+
+    /// Why the worker cannot go on.
+    pub fn failure(&self) -> Option<String> {
+        self.inbox.lock().failure.clone()
     }
 
     /// Whether the session has ended.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tasker_runtime::sync::{Condvar, Mutex};
+use tasker_runtime::threads;
 use tasker_runtime::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
@@ -157,6 +158,8 @@ pub struct WorkerCore {
     signals: Mutex<VecDeque<Signal>>,
     draining: AtomicBool,
     closed: AtomicBool,
+    failed_now: tokio::sync::Notify,
+    failure_told: AtomicBool,
     abandoned: AtomicUsize,
     completed: AtomicU64,
     failed: AtomicU64,
@@ -229,6 +232,8 @@ impl WorkerCore {
             signals: Mutex::default(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            failed_now: tokio::sync::Notify::new(),
+            failure_told: AtomicBool::new(false),
             abandoned: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -236,20 +241,23 @@ impl WorkerCore {
             tick: Mutex::new(None),
         });
         let weak = Arc::downgrade(&core);
-        let tick = std::thread::Builder::new()
-            .name("tasker-lease".into())
-            .spawn(move || {
-                let mut renewed = Instant::now();
-                loop {
-                    std::thread::sleep(TICK);
-                    let Some(core) = weak.upgrade() else { return };
-                    if core.closed.load(Ordering::Acquire) {
-                        return;
-                    }
-                    core.tick(&mut renewed);
+        let fails = weak.clone();
+        let body = move || {
+            let mut renewed = Instant::now();
+            loop {
+                std::thread::sleep(TICK);
+                let Some(core) = weak.upgrade() else { return };
+                if core.closed.load(Ordering::Acquire) {
+                    return;
                 }
-            })
-            .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+                core.tick(&mut renewed);
+            }
+        };
+        let tick = threads::spawn("tasker-lease", body, move |said| {
+            if let Some(core) = fails.upgrade() {
+                core.fail(&format!("the thread that keeps leases ended in a panic ({said})"));
+            }
+        })?;
         *core.tick.lock() = Some(tick);
         Ok(core)
     }
@@ -297,10 +305,31 @@ impl WorkerCore {
 
     /// Takes a signal, if there is one.
     pub fn try_signal(&self) -> Option<Signal> {
+        if let Some(message) = self.session.failure()
+            && !self.failure_told.swap(true, Ordering::AcqRel)
+        {
+            return Some(Signal::Fatal { message });
+        }
         if self.closed.load(Ordering::Acquire) {
             return Some(Signal::Shutdown);
         }
         self.signals.lock().pop_front()
+    }
+
+    /// Ends the worker because it cannot go on: the host hears [`Signal::Fatal`], and no more steps are taken.
+    pub fn fail(&self, why: &str) {
+        self.session.fail(&format!("{why}; start the worker again, and please report it"));
+        self.failed_now.notify_one();
+    }
+
+    /// Returns once the worker cannot go on, with the cause.
+    pub async fn failure(&self) -> String {
+        loop {
+            if let Some(why) = self.session.failure() {
+                return why;
+            }
+            self.failed_now.notified().await;
+        }
     }
 
     /// Waits until a step was given or the worker closed, at most `timeout`; takes nothing.
@@ -427,6 +456,11 @@ impl WorkerCore {
     }
 
     fn tick(&self, renewed: &mut Instant) {
+        if self.session.failure().is_some() {
+            // It may have been the engine that failed.
+            self.failed_now.notify_one();
+            return;
+        }
         let (cut_short, changed_outside) = self.session.take_notices();
         for cut in cut_short {
             self.cancel(
@@ -550,16 +584,15 @@ impl WorkerCore {
             job.cancel();
         }
         let tick = self.tick.lock().take();
-        if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id())
-            && tick.join().is_err()
-        {
-            tracing::error!("the lease thread ended in a panic");
+        if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id()) {
+            // A panic has been told.
+            let _ = tick.join();
         }
     }
 
-    /// Whether it has been closed.
+    /// Whether it has been closed, or cannot go on.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::Acquire) || self.session.is_closed()
     }
 
     /// Numbers for people and metrics.

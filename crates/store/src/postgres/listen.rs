@@ -4,17 +4,20 @@
 //! serialise the commits: at most one every [`RING_EVERY`], and only while another process listens. Notifications only
 //! hurry things along; a second without any counts as one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
+use tasker_wire::{Error, Kind};
 use tokio::sync::Notify;
 use tokio_postgres::AsyncMessage;
 
 use super::config::Settings;
 use crate::sync::Mutex;
+use crate::threads;
 
 /// Shortest time between two wake-ups sent.
 const RING_EVERY: Duration = Duration::from_millis(5);
@@ -54,13 +57,19 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn start(settings: Arc<Settings>) -> std::io::Result<Listener> {
+    pub(super) fn start(settings: Arc<Settings>) -> Result<Listener, Error> {
         let state = Arc::new(State::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot listen: {e}")))?;
         let shared = state.clone();
-        let thread = std::thread::Builder::new()
-            .name("tasker-listen".into())
-            .spawn(move || runtime.block_on(run(&shared, &settings)))?;
+        let body = move || {
+            while let Err(panic) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(&shared, &settings)))) {
+                // Whoever listens to nothing looks once a second; so does this thread from here on, until it can again.
+                tracing::error!(said = threads::said(&*panic), "listening for other processes panicked");
+                std::thread::sleep(TICK);
+            }
+        };
+        let thread = threads::spawn("tasker-listen", body, |_| ())?;
         Ok(Listener { state, thread: Some(thread), pid: std::process::id() })
     }
 
@@ -92,10 +101,9 @@ impl Drop for Listener {
         self.state.closing.store(true, Ordering::Relaxed);
         self.state.ring.notify_one();
         // The thread of a handle inherited over a fork lives in the parent.
-        if let Some(thread) = self.thread.take().filter(|_| self.pid == std::process::id())
-            && thread.join().is_err()
-        {
-            tracing::error!("the listening thread ended in a panic");
+        if let Some(thread) = self.thread.take().filter(|_| self.pid == std::process::id()) {
+            // A panic has been told.
+            let _ = thread.join();
         }
     }
 }

@@ -133,8 +133,7 @@ impl Postgres {
             Ok((high_water, format!("postgresql {version}, synchronous_commit={sync}, fsync={fsync}{word}")))
         };
         let (high_water, durability) = about(&mut conn).map_err(|e| trouble(&settings, e))?;
-        let listener = Listener::start(settings.clone())
-            .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+        let listener = Listener::start(settings.clone())?;
         Ok(Postgres {
             settings,
             durability,

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Status};
 
 use super::shapes::{self, BytesCodec, CommittedShape, Down, PROTOCOL, Up};
 use crate::sync::{Condvar, Mutex};
+use crate::threads;
 use crate::{CommitError, NewWorker, Op};
 
 /// How long a connection may take to come about.
@@ -116,11 +117,15 @@ impl Link {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| broken(&e))?;
         let handle = runtime.handle().clone();
         let (closing, closed) = watch::channel(false);
-        let keeps = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("tasker-remote".into())
-            .spawn(move || runtime.block_on(keep(&keeps, &endpoints, closed)))
-            .map_err(|e| broken(&e))?;
+        let (keeps, fails) = (shared.clone(), shared.clone());
+        let body = move || runtime.block_on(keep(&keeps, &endpoints, closed));
+        let thread = threads::spawn("tasker-remote", body, move |said| {
+            let message =
+                format!("the thread that keeps the connection to {} ended in a panic ({said})", fails.address);
+            let error =
+                Error::new(Kind::Bug, "engine_failed", message).hint("start the process again; please report it");
+            fails.down(Some((error, true)));
+        })?;
         let link = Link {
             shared,
             turn: Mutex::default(),
@@ -241,10 +246,9 @@ impl Drop for Link {
             return;
         }
         self.closing.send_replace(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the connection ended in a panic");
+        if let Some(thread) = self.thread.take() {
+            // A panic has been told.
+            let _ = thread.join();
         }
     }
 }
