@@ -127,7 +127,25 @@ pub(crate) struct Waiters {
     /// Counts the times anyone may have been told.
     pub(crate) told: u64,
     /// By the number of the task.
-    pub(crate) of: FxHashMap<i64, Vec<SyncSender<()>>>,
+    pub(crate) of: FxHashMap<i64, Vec<Waiter>>,
+}
+
+/// Somebody who waits; one word is enough.
+pub(crate) enum Waiter {
+    /// A thread.
+    Thread(SyncSender<()>),
+    /// A future.
+    Task(tokio::sync::mpsc::Sender<()>),
+}
+
+impl Waiter {
+    /// Whether there was room for the word: nobody had said it before, and it is still waited for.
+    pub(crate) fn tell(&self) -> bool {
+        match self {
+            Waiter::Thread(word) => word.try_send(()).is_ok(),
+            Waiter::Task(word) => word.try_send(()).is_ok(),
+        }
+    }
 }
 
 /// What the committer shares with the engine.
@@ -337,7 +355,7 @@ impl Shared {
         if let Some(waiting) = waiters.of.remove(&task) {
             for waiter in waiting {
                 // A waiter that has left needs no word.
-                let _ = waiter.try_send(());
+                waiter.tell();
             }
         }
     }
@@ -347,7 +365,7 @@ impl Shared {
         waiters.told += 1;
         for waiting in waiters.of.values() {
             for waiter in waiting {
-                let _ = waiter.try_send(());
+                waiter.tell();
             }
         }
     }

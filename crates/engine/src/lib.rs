@@ -3,6 +3,7 @@
 //! One thread commits ([`committer`]), one does what must be done again and again ([`duties`]).
 //! Workers take a [`Session`]; clients create, read, wait and act. Handles are cheap to clone; the last one closes it.
 
+mod asynchronous;
 mod cache;
 mod clock;
 mod committer;
@@ -39,13 +40,14 @@ use tasker_wire::{
 };
 use uuid::Uuid;
 
+pub use asynchronous::AsyncEngine;
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
 pub use moving::{Backup, Moved, backup, migrate, move_store, restore};
 pub use session::{Given, Session};
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
 pub use tasker_store::{sync, threads};
 
-use committer::Shared;
+use committer::{Shared, Waiter};
 use duties::Duty;
 use liveness::Liveness;
 use schemas::Schemas;
@@ -123,7 +125,14 @@ pub struct Attach {
     pub lease_ms: i64,
 }
 
-/// A handle on an engine.
+/// What a look at a task that is waited for found.
+enum Looked {
+    Rests(Box<TaskView>),
+    /// Store's number of the task, and the time left.
+    Waits(i64, Duration),
+}
+
+/// A handle on an engine. Its calls block; [`Engine::asynchronous`] gives a face that does not.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -472,39 +481,47 @@ impl Engine {
     pub fn wait(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
         let deadline = Instant::now() + timeout;
         loop {
-            let told = self.inner.shared.waiters.lock().told;
-            let record = self.record(task)?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if record.task.state.is_resting() {
-                return self.view(&record);
-            }
-            if let Some(error) = self.inner.shared.ended() {
-                return Err(error);
-            }
-            if left.is_zero() {
-                let status = views::status(&record.task);
-                return Err(Error::new(
-                    Kind::Timeout,
-                    "timeout",
-                    format!("task {task} has not ended within {} ms; it is {status}", timeout.as_millis()),
-                )
-                .hint(
-                    "wait longer; see what it does with `tasker show`, and whether a worker runs with `tasker doctor`",
-                ));
-            }
             let (send, receive) = sync_channel(1);
-            let mut waiters = self.inner.shared.waiters.lock();
-            waiters.of.entry(record.id).or_default().push(send);
-            let may_have_missed = waiters.told != told;
-            drop(waiters);
-            let is_over = may_have_missed && self.record(task).map_or(true, |record| record.task.state.is_resting());
-            if !is_over {
-                // A word, silence or a closed engine all lead to another look.
-                let _ = receive.recv_timeout(left);
+            match self.look_or_wait(task, deadline, timeout, Waiter::Thread(send))? {
+                Looked::Rests(view) => return Ok(*view),
+                Looked::Waits(number, left) => {
+                    // A word, silence or a closed engine all lead to another look.
+                    let _ = receive.recv_timeout(left);
+                    drop(receive);
+                    self.stop_waiting(number);
+                }
             }
-            drop(receive);
-            self.stop_waiting(record.id);
         }
+    }
+
+    /// The task if it rests; else `waiter` hears a word when it may, for the time that is left.
+    fn look_or_wait(&self, task: Uuid, deadline: Instant, timeout: Duration, waiter: Waiter) -> Result<Looked, Error> {
+        let told = self.inner.shared.waiters.lock().told;
+        let record = self.record(task)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if record.task.state.is_resting() {
+            return Ok(Looked::Rests(self.view(&record)?.into()));
+        }
+        if let Some(error) = self.inner.shared.ended() {
+            return Err(error);
+        }
+        if left.is_zero() {
+            let status = views::status(&record.task);
+            return Err(Error::new(
+                Kind::Timeout,
+                "timeout",
+                format!("task {task} has not ended within {} ms; it is {status}", timeout.as_millis()),
+            )
+            .hint("wait longer; see what it does with `tasker show`, and whether a worker runs with `tasker doctor`"));
+        }
+        let mut waiters = self.inner.shared.waiters.lock();
+        let may_have_missed = waiters.told != told;
+        if may_have_missed {
+            // Another look, at once.
+            waiter.tell();
+        }
+        waiters.of.entry(record.id).or_default().push(waiter);
+        Ok(Looked::Waits(record.id, left))
     }
 
     /// Waits until the task rests, moving the clock over every wait for a retry, a start or a limit. For tests, on a
@@ -530,7 +547,7 @@ impl Engine {
         let mut waiters = self.inner.shared.waiters.lock();
         if let Some(list) = waiters.of.get_mut(&task) {
             // A full channel has been told already; an open, empty one still waits.
-            list.retain(|w| matches!(w.try_send(()), Ok(())));
+            list.retain(Waiter::tell);
             if list.is_empty() {
                 waiters.of.remove(&task);
             }

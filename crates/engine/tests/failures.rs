@@ -37,7 +37,9 @@ fn an_engine_closes_though_more_reports_are_kept_than_one_commit_holds() {
     let store = Faulty::new();
     let engine = engine(store.clone());
     let session = worker(&engine, 300);
-    (0..300).for_each(|_| drop(create(&engine)));
+    for _ in 0..300 {
+        create(&engine);
+    }
     let given: Vec<_> = (0..300).map(|_| take(&session)).collect();
     let (says, refused) = word();
     store.when_it_commits(move |_, batch| {

@@ -236,9 +236,30 @@ pub(super) enum Bounds {
     Whole,
 }
 
+/// The runtime of a connection. It does not wait for anything when it is dropped, which may be on a thread that drives
+/// another runtime.
+struct Driven(Option<Runtime>);
+
+impl Driven {
+    fn drive<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(work),
+            None => Err(Trouble::Lost("the connection is closed".into())),
+        }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A connection.
 pub(super) struct Conn {
-    runtime: Runtime,
+    runtime: Driven,
     client: Client,
     statements: FxHashMap<Cow<'static, str>, Statement>,
     /// Statements are not kept by name: behind a pooler the next transaction may run elsewhere.
@@ -256,7 +277,8 @@ impl Conn {
             .build()
             .map_err(|e| Trouble::Lost(format!("cannot start a connection: {e}")))?;
         let session = role.settings(settings);
-        let client = runtime.block_on(async {
+        let runtime = Driven(Some(runtime));
+        let client = runtime.drive(async {
             let opened = tokio::time::timeout(CONNECT_WAIT, async {
                 let (client, drive) = settings.connect().await.map_err(Trouble::Sql)?;
                 // Ends with its first error, which is the end of the connection.
@@ -290,7 +312,7 @@ impl Conn {
     /// Runs statements that may hold several commands and give nothing back.
     pub(super) fn script(&mut self, sql: &str) -> Result<()> {
         let client = &self.client;
-        self.runtime.block_on(answered(client.batch_execute(sql).map(|r| r.map_err(Trouble::Sql))))
+        self.runtime.drive(answered(client.batch_execute(sql).map(|r| r.map_err(Trouble::Sql))))
     }
 
     /// Runs statements in one round trip (and one more for those this connection sees first). All rows, or the first
@@ -306,7 +328,7 @@ impl Conn {
         let (client, statements, begin) = (&self.client, &self.statements, &*begin);
         let pooled = self.pooled;
         let whole = self.pooled && bounds == Bounds::Whole;
-        self.runtime.block_on(answered(async move {
+        self.runtime.drive(answered(async move {
             let first = async {
                 match matches!(bounds, Bounds::Begin | Bounds::Both) || whole {
                     true => client.batch_execute(begin).await,
@@ -379,7 +401,7 @@ impl Conn {
     /// The rows of a statement that is asked once.
     pub(super) fn query(&mut self, sql: &str, values: &[Box<dyn Value>]) -> Result<Vec<Row>> {
         let (client, begin, pooled) = (&self.client, &*self.begin, self.pooled);
-        self.runtime.block_on(answered(async move {
+        self.runtime.drive(answered(async move {
             if pooled {
                 client.batch_execute(begin).await.map_err(Trouble::Sql)?;
             }
@@ -410,7 +432,7 @@ impl Conn {
             return Ok(());
         }
         let client = &self.client;
-        let prepared = self.runtime.block_on(answered(async {
+        let prepared = self.runtime.drive(answered(async {
             let all = join_all(missing.iter().map(|call| async {
                 let types: Vec<Type> = call.values.iter().map(|v| v.sql_type()).collect();
                 client.prepare_typed(&call.sql, &types).await

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::attempt::{self, Attempt, Blame};
 use crate::sync::{Condvar, Mutex};
 use crate::tables::{STEP_MAX, split, step_id, version_key};
+use crate::threads;
 use crate::workflows::Workflows;
 use crate::{
     AttemptRecord, AuditRecord, Batch, CommitError, Committed, CutShort, DeadLetterRecord, EventRecord, StepRecord,
@@ -120,6 +121,10 @@ impl Postgres {
     ///
     /// Creates or upgrades its tables where that is needed and allowed.
     pub fn open(url: &str) -> Result<Postgres, Error> {
+        threads::blocking(|| Postgres::open_here(url))
+    }
+
+    fn open_here(url: &str) -> Result<Postgres, Error> {
         let mut settings = Settings::read(url)?;
         let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
         migrate::migrate(&mut conn, &mut settings)?;
@@ -151,9 +156,11 @@ impl Postgres {
 
     /// Creates or upgrades the tables of a URL; gives the version they had and the one they have.
     pub fn migrate(url: &str) -> Result<(usize, usize), Error> {
-        let mut settings = Settings::read(url)?;
-        let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
-        migrate::migrate(&mut conn, &mut settings)
+        threads::blocking(|| {
+            let mut settings = Settings::read(url)?;
+            let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
+            migrate::migrate(&mut conn, &mut settings)
+        })
     }
 
     fn trouble(&self, error: Trouble) -> Error {
@@ -178,7 +185,12 @@ impl Postgres {
         self.known.lock().remove(&task);
     }
 
-    fn read<T>(&self, mut read: impl FnMut(&mut Conn) -> connection::Result<T>) -> Result<T, Error> {
+    /// Reads over an idle connection, or a new one. Whoever calls may be within a runtime of their own.
+    fn read<T: Send>(&self, read: impl FnMut(&mut Conn) -> connection::Result<T> + Send) -> Result<T, Error> {
+        threads::blocking(|| self.read_here(read))
+    }
+
+    fn read_here<T>(&self, mut read: impl FnMut(&mut Conn) -> connection::Result<T>) -> Result<T, Error> {
         let idle = self.readers.lock().pop();
         let is_fresh = idle.is_none();
         let open = || Conn::open(&self.settings, Role::Reader);
@@ -202,7 +214,11 @@ impl Postgres {
         result.map_err(|e| self.trouble(e))
     }
 
-    fn rows<T>(&self, call: impl Fn() -> Call, row: impl Fn(&Row) -> connection::Result<T>) -> Result<Vec<T>, Error> {
+    fn rows<T: Send>(
+        &self,
+        call: impl Fn() -> Call + Sync,
+        row: impl Fn(&Row) -> connection::Result<T> + Sync,
+    ) -> Result<Vec<T>, Error> {
         self.read(|conn| conn.rows(call())?.iter().map(&row).collect())
     }
 

@@ -614,7 +614,13 @@ impl Worker {
 
     /// Works until the process is told to end (SIGINT, SIGTERM), then drains; a second signal ends at once. True if every
     /// handler ended in time; an error if the worker cannot go on.
+    ///
+    /// Blocks; within a tokio runtime it takes the thread it is called on, so that `tokio::task::spawn_blocking` fits.
     pub fn run(self) -> std::io::Result<bool> {
+        threads::blocking(|| self.run_here())
+    }
+
+    fn run_here(self) -> std::io::Result<bool> {
         use tokio::signal::unix::{SignalKind, signal};
         let Some(runtime) = &self.runtime else { return Ok(true) };
         let (mut interrupt, mut terminate) = {
