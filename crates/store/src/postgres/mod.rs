@@ -199,8 +199,9 @@ impl Postgres {
             None => open().map_err(|e| self.trouble(e))?,
         };
         let mut result = read(&mut conn);
-        // An idle connection may have died of a restarted server; a new one tells.
-        if !is_fresh && result.as_ref().is_err_and(Trouble::is_lost) {
+        // An idle connection may have died of a restarted server, or know statements of tables that were upgraded; a new
+        // one tells.
+        if !is_fresh && result.as_ref().is_err_and(|e| e.is_lost() || is_stale(e)) {
             self.readers.lock().clear();
             conn = open().map_err(|e| self.trouble(e))?;
             result = read(&mut conn);
@@ -257,7 +258,7 @@ impl Postgres {
             if trouble.is_lost() {
                 return Err(trouble);
             }
-            if conn.script("ROLLBACK").is_ok() {
+            if conn.script("ROLLBACK").is_ok() && !is_stale(&trouble) {
                 *slot = Some(conn);
             }
             races += 1;
@@ -350,6 +351,13 @@ impl Postgres {
     }
 }
 
+/// Whether a statement was prepared before the tables were upgraded, or on another server connection: that connection is
+/// of no more use.
+fn is_stale(trouble: &Trouble) -> bool {
+    let stale = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME];
+    trouble.code().is_some_and(|code| stale.contains(code))
+}
+
 /// Whether the batch lost a race to another process and will win it when tried again.
 fn is_race(trouble: &Trouble) -> bool {
     // Another process has just stored the same idempotency key.
@@ -358,9 +366,8 @@ fn is_race(trouble: &Trouble) -> bool {
     }
     match trouble.code() {
         Some(code) if [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code) => true,
-        // A statement prepared before the tables were upgraded, or on another server connection.
-        Some(code) => [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME].contains(code),
-        None => false,
+        // The next attempt has another connection.
+        _ => is_stale(trouble),
     }
 }
 
