@@ -246,6 +246,8 @@ impl<'a> Rows<'a> {
         }
         if !scope.is_complete {
             self.read_the_rest()?;
+            // Before any place in a queue is locked: whoever waits here must hold nothing that others wait for.
+            self.lock_queued()?;
             let mut reads = Reads::default();
             self.claim_reads(scope.continuations, &mut reads);
             self.read(Bounds::Inside, reads)?;
@@ -256,6 +258,11 @@ impl<'a> Rows<'a> {
             reads.push(Read::Xid, call!(query!("xid")));
             self.read(Bounds::Inside, reads)?;
         }
+        self.lock_queued()
+    }
+
+    /// Locks the steps that another transaction could claim.
+    fn lock_queued(&mut self) -> std::result::Result<(), Trouble> {
         let queued = self.steps.iter().filter_map(|(id, s)| s.as_ref().filter(|s| s.may_be_claimed()).map(|_| *id));
         let queued: Vec<i64> = queued.collect();
         if queued.is_empty() { Ok(()) } else { self.reread(queued) }
