@@ -34,6 +34,8 @@ struct State {
     version: AtomicU64,
     peers: AtomicBool,
     closing: AtomicBool,
+    /// A connection has listened since it was last said that none does.
+    has_listened: AtomicBool,
     clock_offset: AtomicI64,
     ring: Notify,
     told: Mutex<Option<Told>>,
@@ -114,10 +116,13 @@ async fn run(state: &Arc<State>, settings: &Settings) {
         if !settings.pooled {
             match listen(state, settings).await {
                 Ok(()) => return,
-                Err(error) if !std::mem::replace(&mut warned, true) => {
-                    tracing::warn!(%error, "not listening for other processes; the store is looked at every second");
+                Err(error) => {
+                    // Once an outage, not once a store.
+                    warned &= !state.has_listened.swap(false, Ordering::Relaxed);
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!(%error, "not listening for other processes; the store is looked at every second");
+                    }
                 }
-                Err(_) => {}
             }
         }
         state.peers.store(false, Ordering::Relaxed);
@@ -161,6 +166,7 @@ async fn listen(state: &Arc<State>, settings: &Settings) -> Result<(), tokio_pos
         ))
         .await?;
     let ring = client.prepare(&format!("SELECT pg_notify('{channel}', '')")).await?;
+    state.has_listened.store(true, Ordering::Relaxed);
     let mut rung = Instant::now();
     let mut looked: Option<Instant> = None;
     loop {
