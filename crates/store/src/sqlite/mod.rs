@@ -12,7 +12,6 @@ mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::sync::Mutex;
@@ -70,8 +69,6 @@ struct Writer {
     high_water: i64,
 }
 
-static MEMORY_STORES: AtomicU64 = AtomicU64::new(0);
-
 impl Sqlite {
     /// Opens or creates the store of a URL: `sqlite:///absolute.db`, `sqlite://relative.db` or `sqlite::memory:`.
     ///
@@ -79,8 +76,8 @@ impl Sqlite {
     pub fn open(url: &str) -> Result<Sqlite, Error> {
         let in_memory = is_in_memory(url);
         let path = if in_memory {
-            let number = MEMORY_STORES.fetch_add(1, Ordering::Relaxed);
-            std::env::temp_dir().join(format!("tasker-memory-{}-{number}.db", std::process::id()))
+            // Nobody else's name: a number of a process comes again, in a container at once.
+            std::env::temp_dir().join(format!("tasker-memory-{}.db", Uuid::now_v7().simple()))
         } else {
             Sqlite::file_of(url).ok_or_else(|| {
                 Error::new(Kind::Invalid, "invalid_url", format!("`{url}` is not a SQLite URL"))
