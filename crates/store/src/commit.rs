@@ -371,9 +371,11 @@ impl<T: Tables> Work<'_, T> {
         for no in &changes.cleared {
             self.tables.clear_step(step_id(task, *no))?;
         }
+        let mut removed = Vec::new();
         for no in &changes.removed {
             let id = step_id(task, *no);
             if let Some((step, _)) = self.tables.step(id)? {
+                removed.push(step);
                 let rank = rank(hood.workflow, step.template, priority);
                 let enqueued_at = step.enqueued_at;
                 self.tables.dequeue(hood.workflow.queue(step.template), Ready { rank, enqueued_at, step: id })?;
@@ -383,7 +385,8 @@ impl<T: Tables> Work<'_, T> {
         // The event's own attempt, if it ended one, has its row already; the others' history ends here.
         for (no, fence, worker) in &changes.cut_short {
             let row = hood.rows().iter().find(|r| r.step.no == *no);
-            let before = row.and_then(|r| r.before);
+            let gone = removed.iter().find(|step| step.no == *no).copied();
+            let before = row.and_then(|r| r.before).or(gone);
             if changes.attempt_end.is_some() && ended == Some((*no, *fence)) {
                 continue;
             }
@@ -394,7 +397,7 @@ impl<T: Tables> Work<'_, T> {
                 attempt: before.map_or(0, |s| s.attempts_shown()) + 1,
                 end: AttemptEnd::Cancelled,
                 worker: *worker,
-                started_at: row.map_or(self.batch.now, |r| r.step.started_at),
+                started_at: row.map(|r| r.step).or(gone).map_or(self.batch.now, |step| step.started_at),
                 ended_at: self.batch.now,
                 execution_us: None,
                 retry_at: None,

@@ -106,6 +106,7 @@ scenarios![
     a_batch_stores_the_inputs_of_its_workers,
     a_batch_runs_no_more_workers_than_allowed,
     a_failed_fast_batch_keeps_the_history_of_what_it_stopped,
+    a_step_that_is_removed_while_it_runs_keeps_its_history,
     results_come_in_the_order_asked,
     templates_are_stored_once_and_the_newest_is_found,
     listings_filter_sort_and_page,
@@ -1407,6 +1408,18 @@ fn a_failed_fast_batch_keeps_the_history_of_what_it_stopped(s: &Setup) {
     assert!(!s.finish(&worker, &held[1], success("1")));
     assert_eq!(s.ends(task, held[0].no), [AttemptEnd::Failed]);
     assert_eq!(s.ends(task, held[1].no), [AttemptEnd::Cancelled, AttemptEnd::Rejected]);
+}
+
+fn a_step_that_is_removed_while_it_runs_keeps_its_history(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.task_of(&batch(""));
+    s.do_one(&worker, batches(3));
+    let held = s.claim(&worker, 1).remove(0);
+    s.pass(10);
+    assert_eq!(s.act(task, Order::Reset(0)), Ok(Done::Acted));
+    let history = s.store.attempts(task.id).unwrap();
+    let last = history.iter().rfind(|a| a.no == held.no && a.end == AttemptEnd::Cancelled).unwrap();
+    assert_eq!((last.started_at, last.ended_at, last.attempt), (held.started_at, held.started_at + 10, 1));
 }
 
 // --- reads -----------------------------------------------------------------------------------------------------------
