@@ -633,10 +633,11 @@ impl Loop {
                 }
                 match shared.cache.info(claimed.task) {
                     Some(info) => given.push(Given { claimed, info }),
-                    None => tracing::error!(
-                        task = claimed.task,
-                        "a claimed task is not in the cache; its lease will expire"
-                    ),
+                    None => {
+                        let (task, no, fence, worker) = (claimed.task, claimed.no, claimed.fence, session.worker);
+                        tracing::error!(task, step = no, "a claimed task is not in the cache; the step is given back");
+                        shared.send(hand_back(&CutShort { worker, task, no, fence }));
+                    }
                 }
             }
             session.give(given);
