@@ -116,6 +116,19 @@ impl Session {
         self.inbox.lock().given.pop_back()
     }
 
+    /// Takes back a step that was given and not taken (task, step number, fence), as its lease is lost; its slot is free
+    /// again. `false` if it is not here.
+    pub fn withdraw(&self, (task, no, fence): (i64, u16, u32)) -> bool {
+        let mut inbox = self.inbox.lock();
+        let is_it = |g: &Given| (g.claimed.task, g.claimed.no, g.claimed.fence) == (task, no, fence);
+        let found = inbox.given.iter().position(is_it).and_then(|at| inbox.given.remove(at)).is_some();
+        drop(inbox);
+        if found {
+            self.free_slots(1);
+        }
+        found
+    }
+
     /// Takes up to `max` steps, without waiting.
     pub fn try_take_many(&self, max: usize) -> Vec<Given> {
         let mut inbox = self.inbox.lock();

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tasker_runtime::sync::{Condvar, Mutex};
 use tasker_runtime::threads;
-use tasker_runtime::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
+use tasker_runtime::{Attach, Engine, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::disturb::Disturb;
@@ -28,6 +28,8 @@ const HAND_BACK_MS: i64 = 200;
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
 /// Hung handlers whose slots are given to other steps; more keep their slots.
 const ABANDONED_MAX: usize = 100;
+/// Signals kept for a host that does not take them; the oldest are dropped.
+const SIGNALS_MAX: usize = 10_000;
 
 /// Settings of a worker.
 #[derive(Debug, Clone)]
@@ -299,8 +301,18 @@ impl WorkerCore {
 
     /// Takes a step, if one was given, without waiting.
     pub fn try_take(&self) -> Option<Arc<Job>> {
+        if self.draining.load(Ordering::Acquire) {
+            self.hand_back();
+            return None;
+        }
+        // Held while the step changes hands: whoever cuts it short finds it on one side or the other.
+        let mut running = self.running.lock();
         let given = if self.disturb.shuffle { self.session.try_take_newest() } else { self.session.try_take() };
-        given.map(|given| self.started(given))
+        let job = Arc::new(Job::new(self.engine.clone(), given?));
+        running.insert(job.key(), job.clone());
+        drop(running);
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(job)
     }
 
     /// Takes a signal, if there is one.
@@ -352,13 +364,6 @@ impl WorkerCore {
         self.running.lock().values().find(|j| j.event_id() == event_id).cloned()
     }
 
-    fn started(&self, given: Given) -> Arc<Job> {
-        let job = Arc::new(Job::new(self.engine.clone(), given));
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        self.running.lock().insert(job.key(), job.clone());
-        job
-    }
-
     /// Hands in a report; it only queues. The first report of a job counts, others are ignored (`false`).
     ///
     /// A report after the budget ran out is still sent, and kept in the history as rejected.
@@ -407,10 +412,10 @@ impl WorkerCore {
         if job.finished.swap(true, Ordering::AcqRel) {
             return false;
         }
-        if job.abandoned.load(Ordering::Acquire) {
-            self.abandoned.fetch_sub(1, Ordering::Relaxed);
-        } else {
+        if job.take_slot() {
             self.session.free_slots(1);
+        } else {
+            self.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
         true
     }
@@ -461,6 +466,9 @@ impl WorkerCore {
             self.failed_now.notify_one();
             return;
         }
+        if self.draining.load(Ordering::Acquire) {
+            self.hand_back();
+        }
         let (cut_short, changed_outside) = self.session.take_notices();
         for cut in cut_short {
             self.cancel(
@@ -500,7 +508,13 @@ impl WorkerCore {
     }
 
     fn cancel(&self, key: Key, message: &str) {
-        let job = self.running.lock().get(&key).cloned();
+        let running = self.running.lock();
+        let job = running.get(&key).cloned();
+        if job.is_none() && self.session.withdraw(key) {
+            // No handler has seen it, and none will.
+            self.engine.poke();
+        }
+        drop(running);
         // A step that finished a moment ago has lost its lease in the best of ways.
         if let Some(job) = job.filter(|j| !j.finished.load(Ordering::Acquire)) {
             self.cut(&job, message);
@@ -510,17 +524,17 @@ impl WorkerCore {
     fn cut(&self, job: &Arc<Job>, message: &str) {
         job.cancel();
         if self.abandoned.load(Ordering::Relaxed) < ABANDONED_MAX {
+            // Counted before: the job may end, and be counted out, as soon as its slot is gone.
             self.abandoned.fetch_add(1, Ordering::Relaxed);
-            job.abandoned.store(true, Ordering::Release);
-            if job.finished.load(Ordering::Acquire) {
-                // It ended in this very moment and gave its slot back itself.
-                self.abandoned.fetch_sub(1, Ordering::Relaxed);
-            } else {
+            if job.take_slot() {
                 self.session.free_slots(1);
                 self.engine.poke();
+            } else {
+                // It ended in this very moment and gave its slot back itself, or was cut before.
+                self.abandoned.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.signals.lock().push_back(Signal::Cancel { event_id: job.event_id(), message: message.into() });
+        self.signal(Signal::Cancel { event_id: job.event_id(), message: message.into() });
     }
 
     fn time_out(&self, job: &Arc<Job>) {
@@ -551,11 +565,24 @@ impl WorkerCore {
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.session.stop_claiming();
-        self.signals.lock().push_back(Signal::Drain);
+        self.signal(Signal::Drain);
+        self.hand_back();
+    }
+
+    /// While it drains, what a commit under way still gives goes back too.
+    fn hand_back(&self) {
         for given in self.session.try_take_many(usize::MAX) {
             let handed_back = Report::Release { delay_ms: 0 };
             self.engine.report(&self.session, &given.info, &given.claimed, handed_back, Vec::new());
         }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let mut signals = self.signals.lock();
+        if signals.len() >= SIGNALS_MAX {
+            signals.pop_front();
+        }
+        signals.push_back(signal);
     }
 
     /// Waits until no handler runs, at most `timeout`; whether none does.
