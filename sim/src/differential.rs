@@ -410,10 +410,12 @@ impl Pair<'_> {
         equal("answers", left.results.len(), right.results.len())?;
         for ((op, l), r) in ops.iter().zip(&left.results).zip(&right.results) {
             match (l, r) {
-                (Err(l), Err(r)) => equal("errors", (l.kind, l.code, &l.message), (r.kind, r.code, &r.message))
-                    .or_else(
-                        |e| if matches!(op, Op::DeadLetter { .. }) && l.code == r.code { Ok(()) } else { Err(e) },
-                    )?,
+                (Err(l), Err(r)) => {
+                    let (l, r) = (l.error(), r.error());
+                    equal("errors", (l.kind, l.code, &l.message), (r.kind, r.code, &r.message)).or_else(|e| {
+                        if matches!(op, Op::DeadLetter { .. }) && l.code == r.code { Ok(()) } else { Err(e) }
+                    })?
+                }
                 (
                     Ok(Done::Created { task, uuid, existing }),
                     Ok(Done::Created { task: other, uuid: u, existing: e }),

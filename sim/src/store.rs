@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tasker_store::sync::Mutex;
 use tasker_store::{
-    AttemptRecord, AuditRecord, Batch, ClaimRequest, Committed, DeadLetterRecord, Done, EventRecord, Op, StepRecord,
-    Store, TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, ClaimRequest, CommitError, Committed, DeadLetterRecord, Done, EventRecord, Op,
+    StepRecord, Store, TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, Report, TaskFilter};
 use uuid::Uuid;
@@ -65,7 +65,7 @@ pub struct Entry {
     pub(crate) process: usize,
     pub(crate) now: i64,
     pub(crate) ops: Vec<Op>,
-    pub(crate) results: Vec<Result<Done, Error>>,
+    pub(crate) results: Vec<Result<Done, CommitError>>,
     pub(crate) given: Vec<Given>,
 }
 
@@ -205,7 +205,7 @@ impl View {
     }
 
     /// Commits with one operation done wrong, if this is the time for it.
-    fn sabotaged(&self, sabotage: Sabotage, batch: &Batch) -> Result<Committed, Error> {
+    fn sabotaged(&self, sabotage: Sabotage, batch: &Batch) -> Result<Committed, CommitError> {
         let mut ops: Vec<Op> = batch.ops.to_vec();
         let claims: Vec<ClaimRequest> = batch.claims.to_vec();
         let mut swallowed = Vec::new();
@@ -229,7 +229,8 @@ impl View {
             Sabotage::StaleFence => {
                 for op in &mut ops {
                     if let Op::Finish { task, no, fence, .. } = op
-                        && let Some(step) = self.inner.steps(*task)?.iter().find(|s| s.step.no == *no)
+                        && let Some(step) =
+                            self.inner.steps(*task).map_err(CommitError::NotStored)?.iter().find(|s| s.step.no == *no)
                     {
                         *fence = step.step.fence;
                     }
@@ -289,8 +290,8 @@ impl Store for View {
         self.inner.durability()
     }
 
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
-        self.reach()?;
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        self.reach().map_err(CommitError::NotStored)?;
         let (fate, sabotage, jitter) = {
             let mut book = self.book.lock();
             book.tried += 1;
@@ -299,7 +300,7 @@ impl Store for View {
             let fate = kill.unwrap_or(book.seats[self.process].fate);
             if fate == Fate::DiesBefore {
                 book.seats[self.process].fate = Fate::Dead;
-                return Err(unavailable());
+                return Err(CommitError::NotStored(unavailable()));
             }
             (fate, book.sabotage, book.jitter.any())
         };
@@ -312,7 +313,8 @@ impl Store for View {
             && let Some(door) = &self.book.lock().back_door
         {
             // Whatever this commit queued is forgotten with its process.
-            door.execute("DELETE FROM ready WHERE enqueued_at = ?1", [batch.now]).map_err(|_| unavailable())?;
+            door.execute("DELETE FROM ready WHERE enqueued_at = ?1", [batch.now])
+                .map_err(|_| CommitError::NotStored(unavailable()))?;
         }
         let mut given = Vec::new();
         for (claim, claimed) in batch.claims.iter().zip(&committed.claimed) {
@@ -341,7 +343,7 @@ impl Store for View {
         }
         if fate == Fate::DiesAfter {
             book.seats[self.process].fate = Fate::Dead;
-            return Err(unavailable());
+            return Err(CommitError::NotStored(unavailable()));
         }
         if fate == Fate::LosesAnswer {
             book.seats[self.process].fate = Fate::Fine;

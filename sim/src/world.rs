@@ -916,7 +916,7 @@ impl<'a> World<'a> {
             };
             let answer = match result {
                 Ok(done) => format!("{done:?}"),
-                Err(error) => format!("{}: {}", error.code, error.message),
+                Err(error) => format!("{}: {}", error.error().code, error.error().message),
             };
             let at = entry.now - self.base;
             self.note(task, || format!("p{process} @{at}: {what} -> {answer}"));

@@ -65,6 +65,9 @@ fn print(report: &DoctorReport) {
     let counts = [("task", report.tasks), ("step", report.steps), ("rejected report", report.rejected)];
     let counts: Vec<String> = counts.map(|(what, count)| output::count(count, what)).to_vec();
     output::line(&format!("rows        {}", counts.join(", ")));
+    for duty in &report.duties {
+        output::line(&format!("duty        {}, last at {}", duty.name, duty.last_ran_at));
+    }
     for finding in &report.findings {
         let well = finding.violations == 0;
         let mark = match (output::styled(), well) {

@@ -326,7 +326,19 @@ impl<'a> Follow<'a> {
 
 /// `--url …`, if a command needs it to find the same store.
 fn url_flag(ctx: &Context) -> String {
-    if ctx.url == tasker_runtime::default_url() { String::new() } else { format!(" --url {}", ctx.url) }
+    url_of_hint(&ctx.url, &tasker_runtime::default_url())
+}
+
+/// A URL with a secret in it is not printed: who runs the command has it at hand.
+fn url_of_hint(url: &str, default: &str) -> String {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let who = rest.split_once('?').map_or(rest, |(rest, _)| rest).rsplit_once('@').map(|(who, _)| who);
+    let has_secret = who.is_some_and(|who| who.contains(':') || url.starts_with("tasker")) || url.contains("password=");
+    match (url == default, has_secret) {
+        (true, _) => String::new(),
+        (false, true) => " --url \"$TASKER_URL\"".into(),
+        (false, false) => format!(" --url {url}"),
+    }
 }
 
 /// The line of a step that has ended.
@@ -350,4 +362,20 @@ fn finished(step: &StepView, width: usize, now: i64) -> String {
     );
     let line = line.trim_end();
     if output::styled() { output::cut(line, output::columns()) } else { line.replace('\n', " ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_gives_no_secret_away() {
+        let shown = |url| url_of_hint(url, "sqlite://default.db");
+        assert_eq!(shown("sqlite://default.db"), "");
+        assert_eq!(shown("sqlite:///tmp/a@b:c.db"), " --url sqlite:///tmp/a@b:c.db");
+        assert_eq!(shown("postgres://me@db/x"), " --url postgres://me@db/x");
+        for secret in ["postgres://me:secret@db/x", "postgres://db/x?password=secret", "tasker://secret@host:7420"] {
+            assert_eq!(shown(secret), " --url \"$TASKER_URL\"");
+        }
+    }
 }

@@ -44,6 +44,11 @@ pub(crate) fn run(args: &Serve, ctx: &Context) -> Result<i32> {
         output::note("anybody who reaches this address can do everything; set TASKER_TOKEN here and where it is used");
     }
     while interrupt::asked() == 0 {
+        if server.has_ended() {
+            return Err(Error::new(Kind::Bug, "server_failed", format!("the server at {url} has ended by itself"))
+                .hint("see the log above for the cause, and start it again")
+                .into());
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     let drain = std::thread::spawn(move || server.drain());

@@ -104,6 +104,25 @@ fn held_worker(url: &str, begun: std::sync::mpsc::Sender<u32>, go: Arc<AtomicBoo
 }
 
 #[test]
+fn a_server_removes_what_ended_long_ago() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = format!("sqlite://{}/served.db", folder.path().display());
+    let options = Options { retention_days: 30, ..options() };
+    let engine = Engine::open(&file, options).expect("an engine");
+    let server = serve(&engine);
+    let _worker = chain_worker(&url(&server));
+    let client = open(&url(&server));
+    let old = create(&client, "chain");
+    ends_well(&client, old);
+    engine.advance_clock(40 * 86_400_000);
+    // The newest task is never removed.
+    ends_well(&client, create(&client, "chain"));
+    eventually(|| client.task(old).err().map(|error| assert_eq!(error.code, "task_not_found")).is_some());
+    let last = || client.doctor().expect("a report").duties.into_iter().find(|duty| duty.name == "retention");
+    eventually(|| last().is_some());
+}
+
+#[test]
 fn a_chain_with_a_retry_runs_through_a_server_as_it_does_without() {
     let engine = open("sqlite::memory:");
     let server = serve(&engine);

@@ -8,8 +8,9 @@ use tasker_store::sync::Mutex;
 
 /// Results kept, bytes; when they grow beyond, all are dropped and read from the store again when asked for.
 const RESULT_BYTES_MAX: usize = 64 << 20;
-/// Tasks kept; when they grow beyond, all are dropped.
-const TASKS_MAX: usize = 100_000;
+/// Tasks in one generation. When the younger is full it becomes the older, and what nobody asked for since the last time
+/// is dropped: never a task that a commit under way knows of.
+const GENERATION_MAX: usize = 50_000;
 
 #[derive(Default)]
 struct Entry {
@@ -17,10 +18,43 @@ struct Entry {
     results: FxHashMap<u16, Arc<str>>,
 }
 
+impl Entry {
+    fn result_bytes(&self) -> usize {
+        self.results.values().map(|r| r.len()).sum()
+    }
+}
+
 #[derive(Default)]
 struct Entries {
-    tasks: FxHashMap<i64, Entry>,
+    young: FxHashMap<i64, Entry>,
+    old: FxHashMap<i64, Entry>,
     result_bytes: usize,
+}
+
+impl Entries {
+    /// The entry of a task, which is young again by this.
+    fn get(&mut self, task: i64) -> Option<&mut Entry> {
+        if let Some(entry) = self.old.remove(&task) {
+            self.make_room();
+            self.young.insert(task, entry);
+        }
+        self.young.get_mut(&task)
+    }
+
+    fn get_or_insert(&mut self, task: i64) -> &mut Entry {
+        if self.get(task).is_none() {
+            self.make_room();
+        }
+        self.young.entry(task).or_default()
+    }
+
+    fn make_room(&mut self) {
+        if self.young.len() >= GENERATION_MAX {
+            let dropped = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+            let bytes: usize = dropped.values().map(Entry::result_bytes).sum();
+            self.result_bytes = self.result_bytes.saturating_sub(bytes);
+        }
+    }
 }
 
 /// Tasks and results by task number.
@@ -32,20 +66,16 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn knows(&self, task: i64) -> bool {
-        self.entries.lock().tasks.get(&task).is_some_and(|e| e.info.is_some())
+        self.entries.lock().get(task).is_some_and(|e| e.info.is_some())
     }
 
     pub(crate) fn info(&self, task: i64) -> Option<Arc<TaskInfo>> {
-        self.entries.lock().tasks.get(&task).and_then(|e| e.info.clone())
+        self.entries.lock().get(task).and_then(|e| e.info.clone())
     }
 
     pub(crate) fn keep_info(&self, info: Arc<TaskInfo>) {
-        let mut entries = self.entries.lock();
-        if entries.tasks.len() >= TASKS_MAX {
-            *entries = Entries::default();
-        }
         let task = info.id;
-        entries.tasks.entry(task).or_default().info = Some(info);
+        self.entries.lock().get_or_insert(task).info = Some(info);
     }
 
     /// Whether the result of a step can create steps; true of a task that is not known.
@@ -57,33 +87,60 @@ impl Cache {
     }
 
     pub(crate) fn result(&self, task: i64, no: u16) -> Option<Arc<str>> {
-        self.entries.lock().tasks.get(&task)?.results.get(&no).cloned()
+        self.entries.lock().get(task)?.results.get(&no).cloned()
     }
 
     pub(crate) fn keep_result(&self, task: i64, no: u16, result: Arc<str>) {
         let mut entries = self.entries.lock();
         entries.result_bytes += result.len();
         if entries.result_bytes > RESULT_BYTES_MAX {
-            entries.tasks.values_mut().for_each(|e| e.results = FxHashMap::default());
+            let Entries { young, old, .. } = &mut *entries;
+            young.values_mut().chain(old.values_mut()).for_each(|e| e.results = FxHashMap::default());
             entries.result_bytes = result.len();
         }
-        entries.tasks.entry(task).or_default().results.insert(no, result);
+        entries.get_or_insert(task).results.insert(no, result);
     }
 
     /// Drops the results of a task of which some may have been computed anew.
     pub(crate) fn void_results(&self, task: i64) {
         let mut entries = self.entries.lock();
-        if let Some(entry) = entries.tasks.get_mut(&task) {
-            let bytes: usize = std::mem::take(&mut entry.results).values().map(|r| r.len()).sum();
+        if let Some(entry) = entries.get(task) {
+            let bytes = entry.result_bytes();
+            entry.results = FxHashMap::default();
             entries.result_bytes = entries.result_bytes.saturating_sub(bytes);
         }
     }
 
     pub(crate) fn forget(&self, task: i64) {
         let mut entries = self.entries.lock();
-        if let Some(entry) = entries.tasks.remove(&task) {
-            let bytes: usize = entry.results.values().map(|r| r.len()).sum();
-            entries.result_bytes = entries.result_bytes.saturating_sub(bytes);
+        if let Some(entry) = entries.young.remove(&task).or_else(|| entries.old.remove(&task)) {
+            entries.result_bytes = entries.result_bytes.saturating_sub(entry.result_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_commit_knows_of_outlives_the_tasks_it_brings() {
+        let cache = Cache::default();
+        let put = |task| cache.keep_result(task, 0, "1".into());
+        let is_there = |task| cache.result(task, 0).is_some();
+        for task in 0..GENERATION_MAX as i64 {
+            put(task);
+        }
+        put(-1);
+        assert!(is_there(7), "asked for, and young again");
+        for task in 0..GENERATION_MAX as i64 {
+            put(1_000_000 + task);
+        }
+        assert!(is_there(7), "it has lived through a change of generations");
+        assert!(!is_there(8), "nobody asked for this one");
+        let kept = cache.entries.lock();
+        assert!(kept.young.len() + kept.old.len() <= 2 * GENERATION_MAX);
+        let bytes: usize = kept.young.values().chain(kept.old.values()).map(Entry::result_bytes).sum();
+        assert_eq!(kept.result_bytes, bytes);
     }
 }

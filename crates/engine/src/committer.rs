@@ -1,7 +1,8 @@
 //! Group commit: one thread writes. While one commit is on its way to the disk, requests queue up; the next takes all.
 //!
 //! The same thread serves claims and retries that fall due, and moves the beats of this process's workers on: every commit
-//! may carry them, and none of a worker's handlers can hold them up. So nothing polls while a process works alone. Another process on the same store is noticed by the store's version, looked at every [`PEEK`].
+//! may carry them, and none of a worker's handlers can hold them up. So nothing polls while a process
+//! works alone. Another process on the same store is noticed by the store's version, looked at every [`PEEK`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use tasker_core::machine::Holding;
+use tasker_core::state::AttemptEnd;
 use tasker_store::sync::{Condvar, Mutex};
-use tasker_store::{Batch, Committed, Done, Op, RETURN_MS, Store};
+use tasker_store::{Batch, ClaimRequest, CommitError, Committed, Done, Op, RETURN_MS, Store};
 use tasker_wire::{Error, Failure, Kind, Report, StepError};
 
 use crate::cache::Cache;
@@ -21,8 +23,11 @@ use crate::session::{Given, Session};
 
 /// Operations in one commit.
 const OPS_MAX: usize = 256;
-/// Requests that may wait; more make their senders wait.
+/// What the operations of one commit carry together, bytes, unless one alone carries more.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Requests that may wait, and what they may carry together, bytes; more make their senders wait.
 const WAITING_MAX: usize = 8_192;
+const WAITING_BYTES_MAX: usize = 256 << 20;
 /// How often another process's writes are looked for.
 const PEEK: Duration = Duration::from_millis(20);
 /// Heartbeats in a lease, at least.
@@ -33,16 +38,45 @@ const DUE_MAX: usize = 256;
 const LOOK_AGAIN_MS: i64 = 1_000;
 /// First and longest pause after the store could not commit.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// First and longest pause before an operation is tried again that another client's locks kept out.
+const ASIDE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// One operation and who waits for it.
 struct Request {
     op: Op,
-    reply: Option<SyncSender<Result<Done, Error>>>,
+    from: From,
+}
+
+/// Where an operation comes from.
+enum From {
+    /// Somebody waits for the answer, and decides what to do about trouble.
+    Caller(SyncSender<Result<Done, Error>>),
+    /// Nobody waits: it is kept until the store takes it.
+    Sender,
+    /// As [`From::Sender`]; it says of a report that this could not be stored.
+    LastWord,
+    /// The committer, which makes another when it is time.
+    Committer,
+}
+
+/// Operations that were kept out while others went on.
+struct Aside {
+    request: Request,
+    /// By [`Clock::uptime`].
+    due: Duration,
+    pause: Duration,
+}
+
+/// A commit of which nobody knows whether it was stored.
+struct Doubt {
+    requests: Vec<Request>,
 }
 
 #[derive(Default)]
 struct Inbox {
     requests: VecDeque<Request>,
+    /// What the requests carry, bytes.
+    bytes: usize,
     poked: bool,
     /// Another process is known to have written.
     changed: bool,
@@ -51,6 +85,42 @@ struct Inbox {
     /// Wake-up that such a process wrote.
     wake: Option<i64>,
     closing: bool,
+    /// The committer is gone, and why.
+    ended: Option<Error>,
+}
+
+impl Inbox {
+    fn push(&mut self, request: Request) {
+        self.bytes += request.op.payload_bytes();
+        self.requests.push_back(request);
+    }
+
+    /// Puts requests before all others, in their order.
+    fn put_back(&mut self, requests: Vec<Request>) {
+        for request in requests.into_iter().rev() {
+            self.bytes += request.op.payload_bytes();
+            self.requests.push_front(request);
+        }
+    }
+
+    /// As many requests as fit into one commit.
+    fn take(&mut self) -> Vec<Request> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = self.requests.front().filter(|_| taken.len() < OPS_MAX) {
+            let more = next.op.payload_bytes();
+            if !taken.is_empty() && bytes + more > BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += more;
+            taken.extend(self.requests.pop_front());
+        }
+        self.bytes = self.bytes.saturating_sub(bytes);
+        taken
+    }
+
+    fn is_full(&self) -> bool {
+        self.requests.len() >= WAITING_MAX || self.bytes >= WAITING_BYTES_MAX
+    }
 }
 
 /// Who waits for tasks to rest.
@@ -59,7 +129,25 @@ pub(crate) struct Waiters {
     /// Counts the times anyone may have been told.
     pub(crate) told: u64,
     /// By the number of the task.
-    pub(crate) of: FxHashMap<i64, Vec<SyncSender<()>>>,
+    pub(crate) of: FxHashMap<i64, Vec<Waiter>>,
+}
+
+/// Somebody who waits; one word is enough.
+pub(crate) enum Waiter {
+    /// A thread.
+    Thread(SyncSender<()>),
+    /// A future.
+    Task(tokio::sync::mpsc::Sender<()>),
+}
+
+impl Waiter {
+    /// Whether there was room for the word: nobody had said it before, and it is still waited for.
+    pub(crate) fn tell(&self) -> bool {
+        match self {
+            Waiter::Thread(word) => word.try_send(()).is_ok(),
+            Waiter::Task(word) => word.try_send(()).is_ok(),
+        }
+    }
 }
 
 /// What the committer shares with the engine.
@@ -116,20 +204,24 @@ impl Shared {
 
     /// Queues operations and waits for their commit.
     pub(crate) fn commit(&self, ops: Vec<Op>) -> Vec<Result<Done, Error>> {
-        self.submit(ops).into_iter().map(|r| r.recv().unwrap_or_else(|_| Err(closed()))).collect()
+        let gone = |_| Err(self.ended().unwrap_or_else(closed));
+        self.submit(ops).into_iter().map(|reply| reply.recv().unwrap_or_else(gone)).collect()
     }
 
     /// Queues operations; their answers come with their commit. A channel without an answer: the engine has been closed.
     pub(crate) fn submit(&self, ops: Vec<Op>) -> Vec<Receiver<Result<Done, Error>>> {
         let mut replies = Vec::with_capacity(ops.len());
         let mut inbox = self.inbox.lock();
-        while inbox.requests.len() >= WAITING_MAX && !inbox.closing {
+        while inbox.is_full() && !inbox.closing && inbox.ended.is_none() {
             inbox = self.room.wait(inbox);
         }
         for op in ops {
             let (send, receive) = sync_channel(1);
-            if !inbox.closing {
-                inbox.requests.push_back(Request { op, reply: Some(send) });
+            match &inbox.ended {
+                // The only answer: there is room for it.
+                Some(error) => drop(send.try_send(Err(error.clone()))),
+                None if inbox.closing => {}
+                None => inbox.push(Request { op, from: From::Caller(send) }),
             }
             replies.push(receive);
         }
@@ -140,8 +232,46 @@ impl Shared {
 
     /// Queues an operation whose effect nobody waits for; kept and tried again until the store takes it.
     pub(crate) fn send(&self, op: Op) {
-        self.inbox.lock().requests.push_back(Request { op, reply: None });
+        let mut inbox = self.inbox.lock();
+        if inbox.ended.is_none() {
+            inbox.push(Request { op, from: From::Sender });
+        }
+        drop(inbox);
         self.arrival.notify_one();
+    }
+
+    /// The engine cannot go on: everybody who waits is answered, and its workers end, with the cause.
+    pub(crate) fn fail(&self, what: &str, said: &str) {
+        let error = Error::new(
+            Kind::Bug,
+            "engine_failed",
+            format!("the thread that {what} ended in a panic ({said}); this process stores nothing more"),
+        )
+        .hint("start the process again: nothing acknowledged is lost; please report the panic");
+        self.end(&error);
+        self.sessions.lock().iter().for_each(|session| session.fail(&error.message));
+    }
+
+    /// Why nothing is committed any more.
+    pub(crate) fn ended(&self) -> Option<Error> {
+        self.inbox.lock().ended.clone()
+    }
+
+    /// Answers everybody who waits, now and from here on: the committer is gone.
+    fn end(&self, error: &Error) {
+        let mut inbox = self.inbox.lock();
+        inbox.ended.get_or_insert_with(|| error.clone());
+        inbox.bytes = 0;
+        let left = std::mem::take(&mut inbox.requests);
+        drop(inbox);
+        self.room.notify_all();
+        for request in left {
+            if let From::Caller(reply) = request.from {
+                // Whoever asked may have given up waiting.
+                let _ = reply.try_send(Err(error.clone()));
+            }
+        }
+        self.wake_all_waiters();
     }
 
     /// Makes the committer look for due rows and claims now.
@@ -245,7 +375,7 @@ impl Shared {
         if let Some(waiting) = waiters.of.remove(&task) {
             for waiter in waiting {
                 // A waiter that has left needs no word.
-                let _ = waiter.try_send(());
+                waiter.tell();
             }
         }
     }
@@ -255,7 +385,7 @@ impl Shared {
         waiters.told += 1;
         for waiting in waiters.of.values() {
             for waiter in waiting {
-                let _ = waiter.try_send(());
+                waiter.tell();
             }
         }
     }
@@ -282,7 +412,7 @@ pub(crate) fn run(shared: &Shared) {
         let idle = requests.is_empty();
         state.turn(shared, requests);
         if closing && (idle || state.pause.is_some()) {
-            return;
+            return shared.end(&closed());
         }
     }
 }
@@ -307,6 +437,8 @@ pub(crate) struct Loop {
     beats_now: bool,
     /// What the store gave may not have arrived: the next heartbeats say what is held.
     is_unsure: bool,
+    aside: Vec<Aside>,
+    doubts: Vec<Doubt>,
 }
 
 impl Loop {
@@ -322,6 +454,8 @@ impl Loop {
             connections: shared.store.connections(),
             beats_now: false,
             is_unsure: false,
+            aside: Vec::new(),
+            doubts: Vec::new(),
         };
         // Read before anything is claimed: what another process writes from here on is noticed.
         state.version = shared.store.version().ok();
@@ -356,8 +490,7 @@ impl Loop {
         self.changed |= std::mem::take(&mut inbox.changed);
         self.served |= std::mem::take(&mut inbox.served);
         self.next_wake = self.next_wake.into_iter().chain(inbox.wake.take()).min();
-        let count = inbox.requests.len().min(OPS_MAX);
-        inbox.requests.drain(..count).collect()
+        inbox.take()
     }
 
     pub(crate) fn next_wake(&self) -> Option<i64> {
@@ -379,7 +512,8 @@ impl Loop {
             .next_wake
             .filter(|_| shared.is_active())
             .map_or(PEEK, |at| Duration::from_millis(at.saturating_sub(shared.clock.now()).max(0) as u64));
-        until_wake.min(PEEK)
+        let until_aside = self.aside.iter().map(|aside| aside.due.saturating_sub(shared.clock.uptime())).min();
+        until_wake.min(PEEK).min(until_aside.unwrap_or(PEEK))
     }
 
     fn read_wake(&mut self, shared: &Shared) {
@@ -422,9 +556,15 @@ impl Loop {
     fn turn(&mut self, shared: &Shared, requests: Vec<Request>) {
         shared.clock.follow(shared.store.clock_offset());
         self.peek(shared);
+        let sessions: Vec<Arc<Session>> = shared.sessions.lock().clone();
+        if !self.doubts.is_empty() {
+            self.look_up(shared, &sessions);
+        }
+        if !self.aside.is_empty() {
+            self.try_aside(shared, &sessions);
+        }
         let now = shared.clock.now();
         let due = shared.is_active() && self.next_wake.is_some_and(|at| at <= now);
-        let sessions: Vec<Arc<Session>> = shared.sessions.lock().clone();
         let began_ms = shared.clock.mono_ms();
         let connections = shared.store.connections();
         self.beats_now |= std::mem::replace(&mut self.connections, connections) != connections;
@@ -446,27 +586,46 @@ impl Loop {
         if requests.is_empty() && !due && !may_claim && !must_beat {
             return;
         }
-        let mut requests = requests;
         // A commit that is made anyway carries beats before their time. It does so soon enough that no worker claims anything
         // after it was declared gone, without hearing of that.
         let early_ms = |s: &Session| (s.lease_ms / BEATS_A_LEASE / 2).min(RETURN_MS / 2);
         let beating = if self.beats_now { sessions.clone() } else { silent(&early_ms) };
+        let mut all = requests;
         for session in &beating {
             let op = match session.worker() {
                 0 => Op::AddWorker(Box::new(session.new.clone())),
                 worker => Op::Heartbeat { worker, held: self.is_unsure.then(|| session.held()) },
             };
-            requests.push(Request { op, reply: None });
+            all.push(Request { op, from: From::Committer });
         }
         if due {
-            requests.push(Request { op: Op::Due { limit: DUE_MAX }, reply: None });
+            all.push(Request { op: Op::Due { limit: DUE_MAX }, from: From::Committer });
         }
-        requests.sort_by_key(|request| turn_of(&request.op));
-        let (ops, replies): (Vec<Op>, Vec<_>) = requests.into_iter().map(|r| (r.op, r.reply)).unzip();
+        all.sort_by_key(|request| turn_of(&request.op));
+        // Unless this commit fails.
+        (self.beats_now, self.is_unsure) = (false, false);
+        self.commit(shared, all, &sessions, &claimants, &claims, now);
+    }
+
+    fn commit(
+        &mut self,
+        shared: &Shared,
+        requests: Vec<Request>,
+        sessions: &[Arc<Session>],
+        claimants: &[&Arc<Session>],
+        claims: &[ClaimRequest],
+        now: i64,
+    ) {
+        let (mut ops, mut from) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        for request in requests {
+            ops.push(request.op);
+            from.push(request.from);
+        }
+        let began_ms = shared.clock.mono_ms();
         let suspect = sessions.iter().any(|s| s.holds_suspect());
         let batch = Batch {
             ops: &ops,
-            claims: &claims,
+            claims,
             holding: Holding { steps: shared.held.load(Ordering::Acquire), suspect },
             now,
             jitter_seed: shared.jitter.then(rand::random),
@@ -479,11 +638,16 @@ impl Loop {
                     tracing::info!("the store commits again");
                 }
                 shared.failing.store(false, Ordering::Relaxed);
-                beating.iter().for_each(|session| session.has_beaten(began_ms));
-                (self.beats_now, self.is_unsure) = (false, false);
-                self.after(shared, &sessions, &claimants, &claims, ops, replies, committed, due);
+                for (op, result) in ops.iter().zip(&committed.results) {
+                    // One that is refused is not made again before its time.
+                    let is_settled = matches!(result, Ok(_) | Err(CommitError::Refused(_)));
+                    if let Some(session) = beating(sessions, op).filter(|_| is_settled) {
+                        session.has_beaten(began_ms);
+                    }
+                }
+                self.after(shared, sessions, claimants, claims, ops, from, committed);
             }
-            Err(error) => self.failed(shared, ops, replies, &error),
+            Err(error) => self.failed(shared, sessions, ops, from, error),
         }
     }
 
@@ -493,49 +657,42 @@ impl Loop {
         shared: &Shared,
         sessions: &[Arc<Session>],
         claimants: &[&Arc<Session>],
-        claims: &[tasker_store::ClaimRequest],
+        claims: &[ClaimRequest],
         ops: Vec<Op>,
-        replies: Vec<Option<SyncSender<Result<Done, Error>>>>,
+        from: Vec<From>,
         committed: Committed,
-        due: bool,
     ) {
         let is_news = committed.is_news();
-        let Committed { results, claimed, rested, cut_short, next_wake, published, left_ready } = committed;
+        let Committed { results, claimed, rested, cut_short, next_wake, published, left_ready, claims_unknown } =
+            committed;
+        if claims_unknown {
+            (self.beats_now, self.is_unsure) = (true, true);
+        }
         // Results first: what a claim needs must be in the cache before its worker sees it.
-        let mut sent_again = Vec::new();
-        for (op, result) in ops.into_iter().zip(&results) {
-            self.hear(shared, sessions, &op, result);
-            if let Op::Finish { task, no, fence, worker, report, .. } = op {
-                match (result, report) {
-                    // Where steps are asked for, the machine may have refused the result.
-                    (Ok(Done::Finished { accepted: true }), Report::Success { result, .. })
-                        if !shared.cache.is_expander(task, no) =>
-                    {
-                        shared.cache.keep_result(task, no, result.into());
-                    }
-                    (Ok(Done::Finished { accepted: false }), _) => {
-                        tracing::info!(task, step = no, fence, "a report came too late and was kept as rejected");
-                    }
-                    (Err(error), Report::Success { execution_us, .. }) => {
-                        tracing::error!(task, step = no, %error, "a result could not be stored; the step fails");
-                        sent_again.push(Op::Finish {
-                            task,
-                            no,
-                            fence,
-                            worker,
-                            report: unstorable(error, execution_us),
-                            events: Vec::new(),
-                        });
-                    }
-                    (Err(error), _) => {
-                        tracing::error!(task, step = no, %error, "a report could not be stored; its step is handed back");
-                        for session in sessions {
-                            session.forget((task, no, fence));
+        let (mut replies, mut due) = (Vec::with_capacity(ops.len()), false);
+        for ((op, from), result) in ops.into_iter().zip(from).zip(results) {
+            due |= matches!(op, Op::Due { .. });
+            self.hear(shared, sessions, &op, &result);
+            match result {
+                Ok(done) => {
+                    match (op, &done) {
+                        // Where steps are asked for, the machine may have refused the result.
+                        (
+                            Op::Finish { task, no, report: Report::Success { result, .. }, .. },
+                            Done::Finished { accepted: true },
+                        ) if !shared.cache.is_expander(task, no) => {
+                            shared.cache.keep_result(task, no, result.into());
                         }
-                        (self.beats_now, self.is_unsure) = (true, true);
+                        (Op::Finish { task, no, fence, .. }, Done::Finished { accepted: false }) => {
+                            tracing::info!(task, step = no, fence, "a report came too late and was kept as rejected");
+                        }
+                        _ => {}
                     }
-                    _ => {}
+                    if let From::Caller(reply) = from {
+                        replies.push((reply, Ok(done)));
+                    }
                 }
+                Err(error) => self.unsettled(shared, sessions, Request { op, from }, error),
             }
         }
         let mut filled = false;
@@ -552,7 +709,8 @@ impl Loop {
                 match shared.cache.info(claimed.task) {
                     Some(info) => given.push(Given { claimed, info }),
                     None => {
-                        tracing::error!(task = claimed.task, "a claimed task is not in the cache; it is handed back");
+                        let (task, no) = (claimed.task, claimed.no);
+                        tracing::error!(task, step = no, "a claimed task is not in the cache; the step is given back");
                         (self.beats_now, self.is_unsure) = (true, true);
                     }
                 }
@@ -567,11 +725,9 @@ impl Loop {
             self.read_wake(shared);
         }
         self.next_wake = self.next_wake.into_iter().chain(next_wake).min();
-        for (reply, result) in replies.into_iter().zip(results) {
-            if let Some(reply) = reply {
-                // Whoever asked may have given up waiting.
-                let _ = reply.try_send(result);
-            }
+        for (reply, result) in replies {
+            // Whoever asked may have given up waiting.
+            let _ = reply.try_send(result);
         }
         // Before anyone hears that the task rests: its events have been told then.
         if published.iter().any(|event| event.queue.is_some()) {
@@ -596,16 +752,13 @@ impl Loop {
         if is_news {
             shared.tell_others();
         }
-        sent_again.into_iter().for_each(|op| shared.send(op));
     }
 
     /// What a stored operation means for the workers of this process.
-    fn hear(&mut self, shared: &Shared, sessions: &[Arc<Session>], op: &Op, result: &Result<Done, Error>) {
+    fn hear(&mut self, shared: &Shared, sessions: &[Arc<Session>], op: &Op, result: &Result<Done, CommitError>) {
         match (op, result) {
             (Op::Finish { task, no, fence, .. }, Ok(_)) => {
-                if sessions.iter().any(|s| s.forget((*task, *no, *fence))) {
-                    sessions.iter().for_each(|s| s.look_again());
-                }
+                ended(sessions, (*task, *no, *fence));
             }
             (Op::Heartbeat { worker, .. }, Ok(Done::Beat { alive: false })) => {
                 let Some(session) = sessions.iter().find(|s| s.worker() == *worker) else { return };
@@ -631,36 +784,204 @@ impl Loop {
         }
     }
 
-    /// Reports are kept and tried again; whoever waits for an answer gets it.
+    /// One operation was not done though others of its commit were.
+    fn unsettled(&mut self, shared: &Shared, sessions: &[Arc<Session>], request: Request, error: CommitError) {
+        let Request { op, from } = request;
+        let from = match from {
+            From::Caller(reply) => {
+                if let (Op::Finish { task, no, fence, .. }, CommitError::Refused(_)) = (&op, &error) {
+                    self.hand_back(sessions, (*task, *no, *fence));
+                }
+                // Whoever asked may have given up waiting.
+                let _ = reply.try_send(Err(error.into()));
+                return;
+            }
+            From::Committer => {
+                match op {
+                    Op::Due { .. } => {
+                        tracing::error!(%error, "due rows cannot be handled");
+                        self.next_wake = Some(shared.clock.now() + LOOK_AGAIN_MS);
+                    }
+                    // Never kept: the next one says what is held then.
+                    Op::Heartbeat { worker, held } => {
+                        tracing::warn!(worker, %error, "a heartbeat is kept out of the store");
+                        self.beats_now |= !matches!(error, CommitError::Refused(_));
+                        self.is_unsure |= held.is_some();
+                    }
+                    // Heard already; made again when it is time to beat.
+                    _ => {}
+                }
+                return;
+            }
+            from => from,
+        };
+        match error {
+            CommitError::NotStored(error) => {
+                tracing::warn!(%error, "an operation is kept out of the store; it is tried again, others go on");
+                let due = shared.clock.uptime() + ASIDE.0;
+                self.aside.push(Aside { request: Request { op, from }, due, pause: ASIDE.0 });
+            }
+            CommitError::Unknown(_) => {
+                self.doubts.push(Doubt { requests: vec![Request { op, from }] });
+            }
+            CommitError::Refused(error) => self.refused(shared, sessions, op, &from, &error),
+        }
+    }
+
+    /// Reports are kept; whoever waits for an answer gets it.
     fn failed(
         &mut self,
         shared: &Shared,
+        sessions: &[Arc<Session>],
         ops: Vec<Op>,
-        replies: Vec<Option<SyncSender<Result<Done, Error>>>>,
-        error: &Error,
+        from: Vec<From>,
+        error: CommitError,
     ) {
-        if self.pause.is_none() {
-            tracing::error!(%error, "the store cannot commit; reports wait and are tried again");
-        }
-        self.pause = Some(self.pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1)));
         shared.failing.store(true, Ordering::Relaxed);
         // Nobody knows whether it was stored, and what it claimed then.
         (self.beats_now, self.is_unsure) = (true, true);
-        let mut kept = VecDeque::new();
-        for (op, reply) in ops.into_iter().zip(replies) {
-            match reply {
-                Some(reply) => {
-                    let _ = reply.try_send(Err(error.clone()));
+        let mut kept = Vec::new();
+        for (op, from) in ops.into_iter().zip(from) {
+            match from {
+                From::Caller(reply) => {
+                    // Whoever asked may have given up waiting.
+                    let _ = reply.try_send(Err(error.error().clone()));
                 }
                 // Made anew with the next turn.
-                None if matches!(op, Op::Due { .. } | Op::Heartbeat { .. } | Op::AddWorker(_)) => {}
-                None => kept.push_back(Request { op, reply: None }),
+                From::Committer => {}
+                From::Sender | From::LastWord => kept.push(Request { op, from }),
             }
         }
-        let mut inbox = shared.inbox.lock();
-        kept.append(&mut inbox.requests);
-        inbox.requests = kept;
+        if let CommitError::Refused(error) = &error {
+            tracing::error!(%error, "the store refused a commit");
+            for Request { op, from } in kept {
+                self.refused(shared, sessions, op, &from, error);
+            }
+            self.maybe_ready = false;
+            return;
+        }
+        if self.pause.is_none() {
+            let error = error.error();
+            tracing::error!(%error, "the store cannot commit; reports wait and are tried again");
+        }
+        self.pause = Some(self.pause.map_or(PAUSE.0, |p| (p * 2).min(PAUSE.1)));
+        match error {
+            CommitError::Unknown(_) => self.doubts.push(Doubt { requests: kept }),
+            _ => shared.inbox.lock().put_back(kept),
+        }
     }
+
+    /// Finds out what became of commits of which nobody knew. What was not stored is sent again. What was claimed and of
+    /// which no worker knows goes back with the next heartbeat.
+    fn look_up(&mut self, shared: &Shared, sessions: &[Arc<Session>]) {
+        for doubt in std::mem::take(&mut self.doubts) {
+            match looked_up(&*shared.store, &doubt) {
+                Ok(stored) => {
+                    let mut again = Vec::new();
+                    for (request, is_stored) in doubt.requests.into_iter().zip(stored) {
+                        match request.op {
+                            Op::Finish { task, no, fence, .. } if is_stored => ended(sessions, (task, no, fence)),
+                            _ => again.push(request),
+                        }
+                    }
+                    shared.inbox.lock().put_back(again);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "it cannot be looked up yet what became of a commit");
+                    self.pause = Some(self.pause.unwrap_or(PAUSE.0));
+                    self.doubts.push(doubt);
+                }
+            }
+        }
+    }
+
+    /// Tries again what was kept out, one by one and without claims, so that it holds up nothing else.
+    fn try_aside(&mut self, shared: &Shared, sessions: &[Arc<Session>]) {
+        let uptime = shared.clock.uptime();
+        let (due, later) = std::mem::take(&mut self.aside).into_iter().partition(|aside| aside.due <= uptime);
+        self.aside = later;
+        for Aside { request, pause, .. } in Vec::from(due) {
+            let before = self.aside.len();
+            self.commit(shared, vec![request], sessions, &[], &[], shared.clock.now());
+            for again in &mut self.aside[before..] {
+                again.pause = (pause * 2).min(ASIDE.1);
+                again.due = shared.clock.uptime() + again.pause;
+            }
+        }
+    }
+
+    /// A report that cannot be stored fails its step; if not even that can be stored, the step is handed back.
+    fn refused(&mut self, shared: &Shared, sessions: &[Arc<Session>], op: Op, from: &From, error: &Error) {
+        match (op, from) {
+            (Op::Finish { task, no, fence, worker, report, .. }, From::Sender) => {
+                tracing::error!(task, step = no, %error, "a report could not be stored; the step fails");
+                let execution_us = match &report {
+                    Report::Success { execution_us, .. } | Report::Checkpoint { execution_us, .. } => *execution_us,
+                    Report::Failure(failure) => failure.execution_us,
+                    Report::Release { .. } => 0,
+                };
+                let report = unstorable(error, execution_us);
+                let op = Op::Finish { task, no, fence, worker, report, events: Vec::new() };
+                shared.inbox.lock().push(Request { op, from: From::LastWord });
+            }
+            (Op::Finish { task, no, fence, .. }, _) => {
+                tracing::error!(
+                    task,
+                    step = no,
+                    %error,
+                    "it could not be stored either that a report could not be; the step is handed back"
+                );
+                self.hand_back(sessions, (task, no, fence));
+            }
+            (op, _) => tracing::error!(%error, ?op, "an operation could not be stored"),
+        }
+    }
+
+    /// A claim is held no more: the next heartbeat gives it back.
+    fn hand_back(&mut self, sessions: &[Arc<Session>], claim: (i64, u16, u32)) {
+        ended(sessions, claim);
+        (self.beats_now, self.is_unsure) = (true, true);
+    }
+}
+
+/// Whose heartbeat, or new start, an operation is.
+fn beating<'a>(sessions: &'a [Arc<Session>], op: &Op) -> Option<&'a Arc<Session>> {
+    sessions.iter().find(|session| match op {
+        Op::Heartbeat { worker, .. } => session.worker() == *worker,
+        Op::AddWorker(new) => session.worker() == 0 && session.name == new.name,
+        _ => false,
+    })
+}
+
+/// A claim of this process has ended: a suspect may have waited for that.
+fn ended(sessions: &[Arc<Session>], claim: (i64, u16, u32)) {
+    if sessions.iter().any(|session| session.forget(claim)) {
+        sessions.iter().for_each(|session| session.look_again());
+    }
+}
+
+/// Which requests of a commit were stored.
+fn looked_up(store: &dyn Store, doubt: &Doubt) -> Result<Vec<bool>, Error> {
+    let mut stored = Vec::with_capacity(doubt.requests.len());
+    for request in &doubt.requests {
+        stored.push(match &request.op {
+            Op::Finish { task, no, fence, report, .. } => {
+                // The fence is this claim's alone. Ends that others decide say nothing of the report.
+                let is_reported = |end| match end {
+                    AttemptEnd::Completed | AttemptEnd::Failed | AttemptEnd::TimedOut | AttemptEnd::Checkpointed => {
+                        true
+                    }
+                    AttemptEnd::Released => matches!(report, Report::Release { .. }),
+                    AttemptEnd::LeaseExpired | AttemptEnd::Rejected | AttemptEnd::Cancelled => false,
+                };
+                let attempts = store.attempts(*task)?;
+                attempts.iter().any(|a| a.no == *no && a.fence == *fence && is_reported(a.end))
+            }
+            // Doing it twice is doing it once.
+            _ => false,
+        });
+    }
+    Ok(stored)
 }
 
 /// In what order operations of one commit are done: reports, then what people and workers ask for, then heartbeats, then

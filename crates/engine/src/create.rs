@@ -239,15 +239,26 @@ fn identity(
             Some(key) => {
                 let version = request.version.as_deref().unwrap_or("");
                 let tags = request.tags.join("\u{1f}");
-                let digest = sha256(&[
+                let parsed = serde_json::from_str(context).map_err(|e| not_json(&e.to_string()))?;
+                let (sorted, priority) = (canonical(&parsed).to_string(), request.priority.to_string());
+                // Those that are seldom given count where they are: without them the digest is what it always was.
+                let options = request.options.as_ref().map(|o| serde_json::from_str::<Value>(o.get()));
+                let options = options.transpose().map_err(|e| not_json(&e.to_string()))?;
+                let options = options.map(|o| format!("options {}", canonical(&o)));
+                let run_at = request.run_at.as_ref().map(|at| format!("run_at {at}"));
+                let parent = request.parent_correlation_id.as_ref().map(|of| format!("parent {of}"));
+                let seldom: Vec<String> = [options, run_at, parent].into_iter().flatten().collect();
+                let mut parts = vec![
                     version,
-                    &canonical(&serde_json::from_str(context).map_err(|e| not_json(&e.to_string()))?).to_string(),
+                    &sorted,
                     &request.initiator,
                     &request.source_system,
                     &request.reason,
                     &tags,
-                    &request.priority.to_string(),
-                ]);
+                    &priority,
+                ];
+                parts.extend(seldom.iter().map(String::as_str));
+                let digest = sha256(&parts);
                 Ok(Some(Idempotency { key: format!("{scope}/key/{key}"), digest, strict: false }))
             }
             None if strategy == IdentityStrategy::CallerProvided => Err(Error::new(

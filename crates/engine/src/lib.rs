@@ -1,12 +1,14 @@
 //! The engine: what runs tasks over a store.
 //!
-//! One thread commits ([`committer`]), one keeps house ([`Engine`]'s housekeeper: heartbeats, dead processes).
+//! One thread commits ([`committer`]), one does what must be done again and again ([`duties`]).
 //! Workers take a [`Session`]; clients create, read, wait and act. Handles are cheap to clone; the last one closes it.
 
+mod asynchronous;
 mod cache;
 mod clock;
 mod committer;
 mod create;
+mod duties;
 mod liveness;
 mod moving;
 mod operate;
@@ -39,15 +41,16 @@ use tasker_wire::{
 };
 use uuid::Uuid;
 
+pub use asynchronous::AsyncEngine;
 pub use create::{CONTEXT_BYTES_MAX, JSON_DEPTH_MAX, PRIORITY_MAX};
 pub use moving::{Backup, Moved, backup, migrate, move_store, restore};
 pub use session::{Given, Session};
-pub use tasker_store::sync;
 pub use tasker_store::{Claimed, LetterOrder, Order, PreparedEvent, TaskInfo, time};
+pub use tasker_store::{sync, threads};
 
-use committer::Shared;
+use committer::{Shared, Waiter};
+use duties::Duty;
 use liveness::{Announced, Liveness, Watcher};
-use retention::Retention;
 use schemas::Schemas;
 
 /// Tasks in one bulk creation.
@@ -68,8 +71,8 @@ pub struct Options {
     pub environment: Option<String>,
     /// Worker deaths after which a step is given up (`poison_step`).
     pub max_crashes: u32,
-    /// For how many days ended tasks are kept, 0 for ever. Processes with workers remove older ones. A store in memory
-    /// keeps all.
+    /// For how many days ended tasks are kept, 0 for ever. Processes with workers and servers remove older ones. A store
+    /// in memory keeps all.
     pub retention_days: u32,
 }
 
@@ -125,7 +128,14 @@ pub struct Attach {
     pub lease_ms: i64,
 }
 
-/// A handle on an engine.
+/// What a look at a task that is waited for found.
+enum Looked {
+    Rests(Box<TaskView>),
+    /// Store's number of the task, and the time left.
+    Waits(i64, Duration),
+}
+
+/// A handle on an engine. Its calls block; [`Engine::asynchronous`] gives a face that does not.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -223,12 +233,16 @@ impl Engine {
         let closed = Arc::new(Closing::default());
         let committer = {
             let shared = shared.clone();
-            spawn("tasker-commit", move || committer::run(&shared))?
+            let fails = shared.clone();
+            threads::spawn("tasker-commit", move || committer::run(&shared), move |said| fails.fail("commits", said))?
         };
-        let housekeeper = {
-            let (shared, liveness, closed) = (shared.clone(), liveness.clone(), closed.clone());
-            let retention = Retention::new(options.retention_days);
-            spawn("tasker-house", move || keep_house(&shared, &liveness, &closed, retention))?
+        let mut duties = vec![watching(liveness.clone())];
+        duties.extend(retention::duty(options.retention_days));
+        let duties = {
+            let (shared, closed) = (shared.clone(), closed.clone());
+            let fails = shared.clone();
+            let body = move || duties::run(&shared, duties, &closed);
+            threads::spawn("tasker-duties", body, move |said| fails.fail("does what must be done by itself", said))?
         };
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -238,7 +252,7 @@ impl Engine {
                 liveness,
                 pid: std::process::id(),
                 closed,
-                threads: Mutex::new(vec![committer, housekeeper]),
+                threads: Mutex::new(vec![committer, duties]),
             }),
         })
     }
@@ -274,8 +288,8 @@ impl Engine {
         self.inner.shared.store.clone()
     }
 
-    /// For a process that serves others: it sees to what is due. Calls `told` whenever something was stored, here or elsewhere, that other processes may wait for. Only the first
-    /// caller is told.
+    /// For a process that serves others: it sees to what is due. Calls `told` whenever something was stored, here or
+    /// elsewhere, that other processes may wait for. Only the first caller is told.
     pub fn on_news(&self, told: impl Fn() + Send + Sync + 'static) {
         self.inner.shared.serve();
         self.inner.shared.watch(Box::new(told));
@@ -493,36 +507,47 @@ impl Engine {
     pub fn wait(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
         let deadline = Instant::now() + timeout;
         loop {
-            let told = self.inner.shared.waiters.lock().told;
-            let record = self.record(task)?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if record.task.state.is_resting() {
-                return self.view(&record);
-            }
-            if left.is_zero() {
-                let status = views::status(&record.task);
-                return Err(Error::new(
-                    Kind::Timeout,
-                    "timeout",
-                    format!("task {task} has not ended within {} ms; it is {status}", timeout.as_millis()),
-                )
-                .hint(
-                    "wait longer; see what it does with `tasker show`, and whether a worker runs with `tasker doctor`",
-                ));
-            }
             let (send, receive) = sync_channel(1);
-            let mut waiters = self.inner.shared.waiters.lock();
-            waiters.of.entry(record.id).or_default().push(send);
-            let may_have_missed = waiters.told != told;
-            drop(waiters);
-            let is_over = may_have_missed && self.record(task).map_or(true, |record| record.task.state.is_resting());
-            if !is_over {
-                // A word, silence or a closed engine all lead to another look.
-                let _ = receive.recv_timeout(left);
+            match self.look_or_wait(task, deadline, timeout, Waiter::Thread(send))? {
+                Looked::Rests(view) => return Ok(*view),
+                Looked::Waits(number, left) => {
+                    // A word, silence or a closed engine all lead to another look.
+                    let _ = receive.recv_timeout(left);
+                    drop(receive);
+                    self.stop_waiting(number);
+                }
             }
-            drop(receive);
-            self.stop_waiting(record.id);
         }
+    }
+
+    /// The task if it rests; else `waiter` hears a word when it may, for the time that is left.
+    fn look_or_wait(&self, task: Uuid, deadline: Instant, timeout: Duration, waiter: Waiter) -> Result<Looked, Error> {
+        let told = self.inner.shared.waiters.lock().told;
+        let record = self.record(task)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if record.task.state.is_resting() {
+            return Ok(Looked::Rests(self.view(&record)?.into()));
+        }
+        if let Some(error) = self.inner.shared.ended() {
+            return Err(error);
+        }
+        if left.is_zero() {
+            let status = views::status(&record.task);
+            return Err(Error::new(
+                Kind::Timeout,
+                "timeout",
+                format!("task {task} has not ended within {} ms; it is {status}", timeout.as_millis()),
+            )
+            .hint("wait longer; see what it does with `tasker show`, and whether a worker runs with `tasker doctor`"));
+        }
+        let mut waiters = self.inner.shared.waiters.lock();
+        let may_have_missed = waiters.told != told;
+        if may_have_missed {
+            // Another look, at once.
+            waiter.tell();
+        }
+        waiters.of.entry(record.id).or_default().push(waiter);
+        Ok(Looked::Waits(record.id, left))
     }
 
     /// Waits until the task rests, moving the clock over every wait for a retry, a start or a limit. For tests, on a
@@ -548,7 +573,7 @@ impl Engine {
         let mut waiters = self.inner.shared.waiters.lock();
         if let Some(list) = waiters.of.get_mut(&task) {
             // A full channel has been told already; an open, empty one still waits.
-            list.retain(|w| matches!(w.try_send(()), Ok(())));
+            list.retain(Waiter::tell);
             if list.is_empty() {
                 waiters.of.remove(&task);
             }
@@ -567,6 +592,9 @@ impl Engine {
         {
             return Err(Error::new(Kind::Invalid, "invalid_worker_id", format!("`{name}` cannot name a worker"))
                 .hint("use up to 128 letters, digits, `-`, `_`, `.` or `:`"));
+        }
+        if let Some(error) = self.inner.shared.ended() {
+            return Err(error);
         }
         if self.inner.shared.sessions.lock().iter().any(|s| s.name == name) {
             return Err(Error::new(
@@ -753,18 +781,12 @@ impl Drop for Inner {
         self.closed.told.notify_all();
         self.shared.close();
         for thread in self.threads.lock().drain(..) {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the engine ended in a panic");
+            if thread.thread().id() != std::thread::current().id() {
+                // A panic has been told.
+                let _ = thread.join();
             }
         }
     }
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    std::thread::Builder::new()
-        .name(name.into())
-        .spawn(body)
-        .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))
 }
 
 /// Makes two spellings of one path one key.
@@ -775,12 +797,10 @@ fn absolute(url: &str) -> String {
     std::path::absolute(&path).map_or(path, |p| p.to_string_lossy().into_owned())
 }
 
-fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Closing, mut retention: Retention) {
+/// Watches the workers of other processes; `liveness` tells whose processes on this machine are gone.
+fn watching(liveness: Arc<Mutex<Option<Liveness>>>) -> Duty {
     let mut watcher = Watcher::default();
-    while !closing.wait(DEAD_EVERY.min(Duration::from_millis(watcher.pause_ms().max(1) as u64))) {
-        if !shared.is_active() {
-            continue;
-        }
+    let run = move |shared: &Shared| {
         let dead = liveness.lock().as_ref().map(Liveness::dead).unwrap_or_default();
         if let Some(watched) = watcher.turn(shared, &dead)
             && let Some(liveness) = &*liveness.lock()
@@ -788,6 +808,7 @@ fn keep_house(shared: &Shared, liveness: &Mutex<Option<Liveness>>, closing: &Clo
             // Whoever is watched no more has been declared gone.
             dead.iter().filter(|name| !watched.contains(name)).for_each(|name| liveness.forget(name));
         }
-        retention.turn(shared);
-    }
+        Some(DEAD_EVERY.min(Duration::from_millis(watcher.pause_ms().max(1) as u64)))
+    };
+    Duty { name: "watching", every: DEAD_EVERY, needs_workers: false, run: Box::new(run) }
 }

@@ -7,14 +7,13 @@ use tasker_wire::Error;
 
 use crate::Engine;
 use crate::committer::Shared;
+use crate::duties::Duty;
 
 /// Tasks removed in one commit; live tasks wait no longer than it takes.
 const BATCH: usize = 100;
 /// How often ended tasks are looked for while there are none old enough.
 const LOOK: Duration = Duration::from_secs(60);
-/// When a process looks first; most commands have ended by then.
-const FIRST: Duration = Duration::from_secs(1);
-/// Share of the time that the housekeeper leaves to others: it rests this many times as long as a removal took.
+/// Share of the time that is left to others: nothing is removed for this many times as long as a removal took.
 const REST: u32 = 9;
 const DAY_MS: i64 = 86_400_000;
 
@@ -27,37 +26,27 @@ pub(crate) fn days_of_environment() -> u32 {
     })
 }
 
-/// What the housekeeper remembers between its removals.
-pub(crate) struct Retention {
-    days: u32,
-    next: Instant,
-}
-
-impl Retention {
-    pub(crate) fn new(days: u32) -> Retention {
-        Retention { days, next: Instant::now() + FIRST }
-    }
-
-    /// Removes a few tasks if it is time to.
-    pub(crate) fn turn(&mut self, shared: &Shared) {
-        if self.days == 0 || Instant::now() < self.next || !shared.clock.is_trusted() {
-            return;
+/// Removes a few tasks that ended more than `days` ago, and more as long as there are any.
+pub(crate) fn duty(days: u32) -> Option<Duty> {
+    let run = move |shared: &Shared| {
+        if !shared.clock.is_trusted() {
+            return None;
         }
         let started = Instant::now();
-        let pause = match prune(shared, shared.clock.now() - i64::from(self.days) * DAY_MS) {
+        match prune(shared, shared.clock.now() - i64::from(days) * DAY_MS) {
             Ok(Pruned { tasks, events, has_more }) => {
                 if tasks + events > 0 {
-                    tracing::info!(tasks, events, days = self.days, "removed what ended long ago");
+                    tracing::info!(tasks, events, days, "removed what ended long ago");
                 }
-                if has_more { started.elapsed() * REST } else { LOOK }
+                has_more.then(|| started.elapsed() * REST)
             }
             Err(error) => {
                 tracing::warn!(%error, "old tasks cannot be removed; trying again later");
-                LOOK
+                None
             }
-        };
-        self.next = Instant::now() + pause;
-    }
+        }
+    };
+    (days > 0).then(|| Duty { name: "retention", every: LOOK, needs_workers: false, run: Box::new(run) })
 }
 
 fn prune(shared: &Shared, before: i64) -> Result<Pruned, Error> {

@@ -60,6 +60,8 @@ struct Inbox {
     changed_outside: bool,
     waiting: usize,
     closed: bool,
+    /// Why the worker cannot go on.
+    failure: Option<String>,
 }
 
 impl Session {
@@ -152,6 +154,17 @@ impl Session {
         self.events_arrived.notify_all();
     }
 
+    /// Ends the session because its worker cannot go on; the host hears why.
+    pub fn fail(&self, why: &str) {
+        self.inbox.lock().failure.get_or_insert_with(|| why.into());
+        self.close();
+    }
+
+    /// Why the worker cannot go on.
+    pub fn failure(&self) -> Option<String> {
+        self.inbox.lock().failure.clone()
+    }
+
     /// Whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.inbox.lock().closed
@@ -178,6 +191,20 @@ impl Session {
             return None;
         }
         inbox.given.pop_back()
+    }
+
+    /// Takes back a step that was given and not taken (task, step number, fence), as its lease is lost; its slot is free
+    /// again. `false` if it is not here.
+    pub fn withdraw(&self, (task, no, fence): (i64, u16, u32)) -> bool {
+        let mut inbox = self.inbox.lock();
+        let is_it = |g: &Given| (g.claimed.task, g.claimed.no, g.claimed.fence) == (task, no, fence);
+        let found = inbox.given.iter().position(is_it).and_then(|at| inbox.given.remove(at)).is_some();
+        drop(inbox);
+        if found {
+            self.forget((task, no, fence));
+            self.free_slots(1);
+        }
+        found
     }
 
     /// Takes up to `max` steps, without waiting.

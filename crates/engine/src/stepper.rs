@@ -1,7 +1,7 @@
 //! An engine whose caller takes every turn itself and owns its time: for simulations.
 //!
 //! What runs is the committer of [`crate::Engine`], its cache and its sessions; only the threads and the clock are the
-//! caller's. When others are watched ([`Stepper::watch`]) is for the caller to say.
+//! caller's. The duties are left to the caller: when others are watched ([`Stepper::watch`]) is for the caller to say.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tasker_runtime::Engine;
 use tasker_store::sync::Mutex;
+use tasker_store::threads;
 use tasker_wire::{Error, Kind};
 use tokio::sync::{broadcast, watch};
 use tonic::transport::Server as Transport;
@@ -86,13 +87,12 @@ impl Server {
             let _ = tells.send(0);
         });
         let serves = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("tasker-serve".into())
-            .spawn(move || {
-                runtime.block_on(serve(&serves, listener));
-                runtime.shutdown_timeout(Duration::from_secs(1));
-            })
-            .map_err(|e| cannot(&e))?;
+        let body = move || {
+            runtime.block_on(serve(&serves, listener));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        };
+        // Whoever runs the server sees that it has ended.
+        let thread = threads::spawn("tasker-serve", body, |_| ())?;
         Ok(Server { address: bound, shared, thread: Some(thread) })
     }
 
@@ -101,13 +101,17 @@ impl Server {
         self.address
     }
 
+    /// Whether it serves nobody any more, though nobody has drained it.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// Tells everybody to go elsewhere, finishes the batches that were begun and closes. What workers hold stays theirs.
     pub fn drain(&mut self) {
         self.shared.draining.send_replace(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the server's thread ended in a panic");
+        if let Some(thread) = self.thread.take() {
+            // A panic has been told.
+            let _ = thread.join();
         }
     }
 }

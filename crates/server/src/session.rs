@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tasker_store::remote::shapes::{self, CommittedShape, Down, OLDEST_PROTOCOL, PROTOCOL, Up};
-use tasker_store::{Batch, Done, Holding, Op, RETURN_MS};
+use tasker_store::{Batch, CommitError, Done, Holding, Op, RETURN_MS};
 use tasker_wire::{Error, Kind};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -130,18 +130,27 @@ impl Session {
         });
         match done.await {
             Ok(done) => done,
-            Err(_) => shapes::bytes(&Down::Done { outcome: Err(panicked().into()), now: self.shared.engine.now() }),
+            Err(_) => shapes::bytes(&Down::Done {
+                outcome: Err(CommitError::Refused(panicked()).into()),
+                now: self.shared.engine.now(),
+            }),
         }
     }
 }
 
-fn take(shared: &Shared, session: u64, message: &[u8]) -> Result<CommittedShape, Error> {
-    let Up::Commit { ops, claims, holding, jitter_seed, max_crashes, known } = shapes::read::<Up>(message)? else {
-        return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello"));
+fn take(shared: &Shared, session: u64, message: &[u8]) -> Result<CommittedShape, CommitError> {
+    let read = shapes::read::<Up>(message).map_err(CommitError::Refused)?;
+    let Up::Commit { ops, claims, holding, jitter_seed, max_crashes, known } = read else {
+        let error = Error::new(Kind::Invalid, "wrong_protocol", "a connection has one hello");
+        return Err(CommitError::Refused(error));
     };
     let engine = &shared.engine;
     let store = engine.shared_store();
-    let ops = ops.into_iter().map(|op| op.into_op(&*store)).collect::<Result<Vec<Op>, Error>>()?;
+    let ops = ops.into_iter().map(|op| op.into_op(&*store)).collect::<Result<Vec<Op>, Error>>();
+    let ops = ops.map_err(|error| match error.kind {
+        Kind::Unavailable => CommitError::NotStored(error),
+        _ => CommitError::Refused(error),
+    })?;
     let knows = |task| known.contains(&task);
     let (steps, suspect) = holding;
     let batch = Batch {

@@ -114,6 +114,7 @@ scenarios![
     a_batch_stores_the_inputs_of_its_workers,
     a_batch_runs_no_more_workers_than_allowed,
     a_failed_fast_batch_keeps_the_history_of_what_it_stopped,
+    a_step_that_is_removed_while_it_runs_keeps_its_history,
     results_come_in_the_order_asked,
     templates_are_stored_once_and_the_newest_is_found,
     listings_filter_sort_and_page,
@@ -236,7 +237,7 @@ impl Setup {
     }
 
     fn one(&self, op: Op) -> Result<Done, Error> {
-        self.commit(&[op], &[]).results.pop().unwrap()
+        self.commit(&[op], &[]).results.pop().unwrap().map_err(Error::from)
     }
 
     fn template(&self, yaml: &str) -> (i64, Arc<Workflow>) {
@@ -965,7 +966,7 @@ fn a_repeated_request_in_one_batch_finds_its_task(s: &Setup) {
     let results = s.commit(&ops, &[]).results;
     let first = made(results[0].clone().unwrap());
     assert_eq!(results[1], Ok(Done::Created { task: first.id, uuid: first.uuid, existing: true }));
-    conflicts(results[2].clone(), first);
+    conflicts(results[2].clone().map_err(Error::from), first);
 }
 
 fn claims_follow_priority_then_age(s: &Setup) {
@@ -1054,9 +1055,9 @@ fn a_bad_operation_stops_no_other(s: &Setup) {
     ];
     let committed = s.commit(&ops, std::slice::from_ref(&worker));
     let kinds: Vec<Result<(), Kind>> =
-        committed.results.iter().map(|r| r.as_ref().map(drop).map_err(|e| e.kind)).collect();
+        committed.results.iter().map(|r| r.as_ref().map(drop).map_err(|e| e.error().kind)).collect();
     assert_eq!(kinds, [Ok(()), Err(Kind::NotFound), Err(Kind::Bug), Ok(()), Err(Kind::Conflict), Ok(()), Ok(())]);
-    let code = |i: usize| committed.results[i].as_ref().unwrap_err().code;
+    let code = |i: usize| committed.results[i].as_ref().unwrap_err().error().code;
     assert_eq!((code(1), code(4)), ("task_not_found", "action_refused"));
     assert_eq!(s.store.tasks(&TaskFilter::default()).unwrap().1, 3);
     assert_eq!(committed.claimed[0].len(), 3, "what follows the result, and the first steps of two new tasks");
@@ -1517,6 +1518,18 @@ fn a_failed_fast_batch_keeps_the_history_of_what_it_stopped(s: &Setup) {
     assert!(!s.finish(&worker, &held[1], success("1")));
     assert_eq!(s.ends(task, held[0].no), [AttemptEnd::Failed]);
     assert_eq!(s.ends(task, held[1].no), [AttemptEnd::Cancelled, AttemptEnd::Rejected]);
+}
+
+fn a_step_that_is_removed_while_it_runs_keeps_its_history(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.task_of(&batch(""));
+    s.do_one(&worker, batches(3));
+    let held = s.claim(&worker, 1).remove(0);
+    s.pass(10);
+    assert_eq!(s.act(task, Order::Reset(0)), Ok(Done::Acted));
+    let history = s.store.attempts(task.id).unwrap();
+    let last = history.iter().rfind(|a| a.no == held.no && a.end == AttemptEnd::Cancelled).unwrap();
+    assert_eq!((last.started_at, last.ended_at, last.attempt), (held.started_at, held.started_at + 10, 1));
 }
 
 // --- reads -----------------------------------------------------------------------------------------------------------

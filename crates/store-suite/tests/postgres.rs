@@ -103,6 +103,7 @@ scenarios![
     a_batch_stores_the_inputs_of_its_workers,
     a_batch_runs_no_more_workers_than_allowed,
     a_failed_fast_batch_keeps_the_history_of_what_it_stopped,
+    a_step_that_is_removed_while_it_runs_keeps_its_history,
     results_come_in_the_order_asked,
     templates_are_stored_once_and_the_newest_is_found,
     listings_filter_sort_and_page,

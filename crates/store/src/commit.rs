@@ -16,7 +16,8 @@ use uuid::Uuid;
 use crate::message::Source;
 use crate::tables::{AuditRow, Found, Head, NewAttempt, Ready, Stop, Tables, TaskRow, former_name, split, step_id};
 use crate::{
-    Batch, ClaimRequest, Claimed, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, PreparedEvent, TaskInfo,
+    Batch, ClaimRequest, Claimed, CommitError, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, PreparedEvent,
+    TaskInfo,
     TemplateSource,
 };
 
@@ -25,39 +26,8 @@ const SET_ASIDE_MS: i64 = 60_000;
 
 pub(crate) type Result<T, E> = std::result::Result<T, Stop<E>>;
 
-/// Stores a batch by `attempt`, which does the given operations and claims in one transaction. An operation that
-/// spoils the transaction is set aside: each then gets its own, and only the bad one fails. `is_environment`: the
-/// database as a whole is in trouble, and nothing was stored.
-pub(crate) fn commit<E>(
-    batch: &Batch,
-    mut attempt: impl FnMut(&Batch) -> std::result::Result<Committed, E>,
-    is_environment: impl Fn(&E) -> bool,
-    trouble: impl Fn(E) -> Error,
-) -> std::result::Result<Committed, Error> {
-    match attempt(batch) {
-        Ok(committed) => Ok(committed),
-        Err(e) if is_environment(&e) || batch.ops.is_empty() => Err(trouble(e)),
-        Err(_) => {
-            let mut all = Committed::default();
-            for op in batch.ops {
-                let alone = Batch { ops: std::slice::from_ref(op), claims: &[], ..*batch };
-                match attempt(&alone) {
-                    Ok(one) => all.append(one),
-                    Err(e) if is_environment(&e) && all.results.is_empty() => return Err(trouble(e)),
-                    Err(e) => all.results.push(Err(trouble(e))),
-                }
-            }
-            match attempt(&Batch { ops: &[], ..*batch }) {
-                Ok(claims) => all.append(claims),
-                Err(_) => all.claimed = batch.claims.iter().map(|_| Vec::new()).collect(),
-            }
-            Ok(all)
-        }
-    }
-}
-
 impl Committed {
-    fn append(&mut self, other: Committed) {
+    pub(crate) fn append(&mut self, other: Committed) {
         self.results.extend(other.results);
         self.claimed.extend(other.claimed);
         self.rested.extend(other.rested);
@@ -65,6 +35,7 @@ impl Committed {
         self.published.extend(other.published);
         self.next_wake = self.next_wake.into_iter().chain(other.next_wake).min();
         self.left_ready |= other.left_ready;
+        self.claims_unknown |= other.claims_unknown;
     }
 }
 
@@ -148,10 +119,10 @@ impl<T: Tables> Work<'_, T> {
     }
 
     /// Does an operation; a refusal is its answer.
-    fn answer(&mut self, op: &Op) -> std::result::Result<std::result::Result<Done, Error>, T::Trouble> {
+    fn answer(&mut self, op: &Op) -> std::result::Result<std::result::Result<Done, CommitError>, T::Trouble> {
         match self.op(op) {
             Ok(done) => Ok(Ok(done)),
-            Err(stop) => stop.set_aside().map(Err),
+            Err(stop) => stop.set_aside().map(|error| Err(CommitError::Refused(error))),
         }
     }
 
@@ -177,6 +148,12 @@ impl<T: Tables> Work<'_, T> {
             Op::ArchiveEvents { ids } => Ok(Done::Due(self.tables.archive_events(ids, self.batch.now)?)),
             Op::ReplayEvents { ids } => Ok(Done::Due(self.tables.replay_events(ids, self.batch.now)?)),
             Op::Prune { before, limit } => Ok(Done::Pruned(self.tables.prune(*before, *limit)?)),
+            Op::DutiesRan { names } => {
+                for name in names {
+                    self.tables.duty_ran(name, self.batch.now)?;
+                }
+                Ok(Done::Nothing)
+            }
             Op::Due { limit } => self.due(*limit),
         }
     }
@@ -412,9 +389,11 @@ impl<T: Tables> Work<'_, T> {
         for no in &changes.cleared {
             self.tables.clear_step(step_id(task, *no))?;
         }
+        let mut removed = Vec::new();
         for no in &changes.removed {
             let id = step_id(task, *no);
             if let Some((step, _)) = self.tables.step(id)? {
+                removed.push(step);
                 let rank = rank(hood.workflow, step.template, priority);
                 let enqueued_at = step.enqueued_at;
                 self.tables.dequeue(hood.workflow.queue(step.template), Ready { rank, enqueued_at, step: id })?;
@@ -424,7 +403,8 @@ impl<T: Tables> Work<'_, T> {
         // The event's own attempt, if it ended one, has its row already; the others' history ends here.
         for (no, fence, worker) in &changes.cut_short {
             let row = hood.rows().iter().find(|r| r.step.no == *no);
-            let before = row.and_then(|r| r.before);
+            let gone = removed.iter().find(|step| step.no == *no).copied();
+            let before = row.and_then(|r| r.before).or(gone);
             if changes.attempt_end.is_some() && ended == Some((*no, *fence)) {
                 continue;
             }
@@ -435,7 +415,7 @@ impl<T: Tables> Work<'_, T> {
                 attempt: before.map_or(0, |s| s.attempts_shown()) + 1,
                 end: AttemptEnd::Cancelled,
                 worker: *worker,
-                started_at: row.map_or(self.batch.now, |r| r.step.started_at),
+                started_at: row.map(|r| r.step).or(gone).map_or(self.batch.now, |step| step.started_at),
                 ended_at: self.batch.now,
                 execution_us: None,
                 retry_at: None,

@@ -7,6 +7,7 @@
 //!
 //! The crate `tasker-engine-store-suite` runs every behaviour a driver must have.
 
+mod attempt;
 pub mod clock;
 mod commit;
 mod message;
@@ -18,9 +19,11 @@ pub mod remote;
 pub mod sqlite;
 pub mod sync;
 mod tables;
+pub mod threads;
 pub mod transfer;
 mod workflows;
 
+pub use attempt::CommitError;
 pub use message::events_queue;
 pub use ops::{
     Batch, ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, LetterOrder, NewTask, NewWorker, Op, Order,
@@ -51,8 +54,9 @@ pub trait Store: Send + Sync + 'static {
     /// How durable a commit is, for reports.
     fn durability(&self) -> String;
 
-    /// Stores a batch in one commit. `Err` means nothing was stored and the batch may be sent again as it is.
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error>;
+    /// Stores a batch in one commit; in several where an operation spoils it. What an `Err` means says [`CommitError`],
+    /// for the batch as for an operation in [`Committed::results`].
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError>;
 
     /// Changes when another process wrote to the database; compared, never interpreted.
     fn version(&self) -> Result<u64, Error>;

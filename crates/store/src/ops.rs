@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use tasker_core::graph::{Index, Workflow};
 use tasker_core::machine::{Action, Holding};
 use tasker_core::state::TaskState;
-use tasker_wire::{Error, Report};
+use tasker_wire::Report;
 use uuid::Uuid;
 
-use crate::EventRecord;
+use crate::{CommitError, EventRecord};
 
 /// What one commit stores.
 pub struct Batch<'a> {
@@ -125,11 +125,45 @@ pub enum Op {
         /// At most this many tasks, and as many events.
         limit: usize,
     },
+    /// Notes that duties of an engine have run, for [`crate::Store::doctor`].
+    DutiesRan {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// Handles rows whose `wake_at` has passed: retries, starts, lifecycle limits.
     Due {
         /// At most this many.
         limit: usize,
     },
+}
+
+impl Op {
+    /// How much it carries, bytes, within a few hundred.
+    pub fn payload_bytes(&self) -> usize {
+        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let own = match self {
+            Op::Create(new) => new.context.len() + new.details.len(),
+            Op::Finish { report, events, .. } => {
+                let events: usize = events.iter().map(|e| of(&e.payload) + of(&e.metadata)).sum();
+                events
+                    + match report {
+                        Report::Success { result, metadata, .. } => result.len() + of(metadata),
+                        Report::Failure(failure) => {
+                            let error = &failure.error;
+                            let context = error.context.as_ref().map_or(0, |c| c.get().len());
+                            let frames: usize = error.backtrace.iter().map(String::len).sum();
+                            error.message.len() + context + frames + of(&failure.metadata)
+                        }
+                        Report::Checkpoint { checkpoint, .. } => checkpoint.len(),
+                        Report::Release { .. } => 0,
+                    }
+            }
+            Op::Act { order: Order::CompleteStep(_, result), reason, .. } => result.len() + reason.len(),
+            Op::AddTemplate(template) => template.source.len(),
+            _ => 0,
+        };
+        own + size_of::<Op>()
+    }
 }
 
 /// A published event whose payload was made, checked or refused before its step's report was sent.
@@ -361,7 +395,7 @@ pub struct Published {
 #[derive(Debug, Default)]
 pub struct Committed {
     /// One a operation.
-    pub results: Vec<Result<Done, Error>>,
+    pub results: Vec<Result<Done, CommitError>>,
     /// One a claim.
     pub claimed: Vec<Vec<Claimed>>,
     /// Tasks that ended or came to rest.

@@ -261,6 +261,7 @@ pub(crate) trait Tables {
     /// How many were changed.
     fn replay_events(&mut self, ids: &[i64], now: i64) -> Result<usize, Self::Trouble>;
 
+    fn duty_ran(&mut self, name: &str, now: i64) -> Result<(), Self::Trouble>;
     /// See [`crate::Op::Prune`].
     fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned, Self::Trouble>;
 

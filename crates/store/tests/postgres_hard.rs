@@ -15,7 +15,7 @@ use std::thread;
 use common::{NOW, commit, creation, healthy, register, success, total, worker, worker_named};
 use tasker_core::state::{StepState, TaskState};
 use tasker_store::postgres::Postgres;
-use tasker_store::{Batch, ClaimRequest, Done, Idempotency, Op, Order, Store};
+use tasker_store::{Batch, ClaimRequest, CommitError, Done, Idempotency, Op, Order, Store};
 use tasker_wire::{Kind, Report, TaskFilter};
 
 fn server() -> String {
@@ -150,6 +150,63 @@ fn a_commit_that_never_arrived_is_sent_again() {
     assert_eq!(again.claimed[0].len(), 1);
     assert_eq!(total(&store), 1);
     healthy(&store);
+}
+
+/// The reports of two workers' steps, and what else is in the commit with them.
+fn two_reports(store: &Postgres, w: &ClaimRequest, template: &(i64, Arc<tasker_core::graph::Workflow>)) -> [Op; 2] {
+    let created = [creation(template, "{}").1, creation(template, "{}").1];
+    let claimed = commit(store, &created, std::slice::from_ref(w)).unwrap().claimed.remove(0);
+    [success(w, &claimed[0]), success(w, &claimed[1])]
+}
+
+#[test]
+fn a_row_that_another_client_holds_stops_no_other() {
+    let store = open("held");
+    let template = register(&store);
+    let w = worker(&store, 2);
+    let [locked, free] = two_reports(&store, &w, &template);
+    let Op::Finish { task, .. } = &locked else { panic!("a report") };
+    let mut psql = psql("held");
+    let mut forgotten = psql.transaction().unwrap();
+    forgotten.execute("SELECT id FROM tasks WHERE id = $1 FOR UPDATE", &[task]).unwrap();
+    let ops = [locked.clone(), free, creation(&template, "{}").1];
+    let committed = commit(&store, &ops, &[]).unwrap();
+    let CommitError::NotStored(error) = committed.results[0].clone().unwrap_err() else { panic!("{committed:?}") };
+    assert_eq!(error.code, "store_busy");
+    assert!(committed.results[1..].iter().all(Result::is_ok), "{committed:?}");
+    forgotten.rollback().unwrap();
+    let again = commit(&store, &[locked], &[]).unwrap();
+    assert_eq!(again.results, [Ok(Done::Finished { accepted: true })]);
+    healthy(&store);
+}
+
+#[test]
+fn a_statement_that_fails_for_one_operation_fails_that_one() {
+    // Errors of a class that might as well be the whole store's: a table is missing, an internal error, out of memory.
+    for (name, code) in [("missing", "42P01"), ("internal", "XX000"), ("memory", "53200"), ("denied", "42501")] {
+        let store = open(name);
+        let template = register(&store);
+        let w = worker(&store, 2);
+        let [bad, good] = two_reports(&store, &w, &template);
+        let Op::Finish { task, .. } = &bad else { panic!("a report") };
+        psql(name)
+            .batch_execute(&format!(
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{code}'; END $$;
+                 CREATE TRIGGER fail BEFORE INSERT ON attempts FOR EACH ROW WHEN (NEW.step >> 14 = {task})
+                   EXECUTE FUNCTION fail()"
+            ))
+            .unwrap();
+        let committed = commit(&store, &[bad, good, creation(&template, "{}").1], std::slice::from_ref(&w)).unwrap();
+        assert!(matches!(committed.results[0], Err(CommitError::Refused(_))), "{code}: {committed:?}");
+        assert!(committed.results[1..].iter().all(Result::is_ok), "{code}: {committed:?}");
+        assert_eq!(committed.claimed[0].len(), 2, "{code}");
+        // Where nothing can be stored, nothing is to blame.
+        psql(name).batch_execute("ALTER TABLE attempts RENAME TO elsewhere").unwrap();
+        let ops = [success(&w, &committed.claimed[0][0]), creation(&template, "{}").1];
+        let batch = Batch { ops: &ops, claims: &[], now: NOW, jitter_seed: None, max_crashes: 3, knows: &|_| false };
+        assert!(matches!(store.commit(&batch), Err(CommitError::NotStored(_))), "{code}");
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ pub use error::{Error, ErrorBody, Kind};
 pub use report::{Failure, Report, StepError};
 pub use request::{DeadLetterFilter, EventFilter, TaskFilter, TaskRequest};
 pub use view::{
-    AttemptView, AuditView, BulkView, DeadLetterGroup, DeadLetterView, DoctorReport, EventView, Finding, StepCounts,
-    StepView, TaskList, TaskView, TemplateView, WorkerView,
+    AttemptView, AuditView, BulkView, DeadLetterGroup, DeadLetterView, DoctorReport, DutyView, EventView, Finding,
+    StepCounts, StepView, TaskList, TaskView, TemplateView, WorkerView,
 };
 
 /// JSON text kept as it was sent: digits, key order and spelling stay exact.

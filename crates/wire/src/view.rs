@@ -329,6 +329,18 @@ pub struct DoctorReport {
     pub rejected: u64,
     /// One entry a check.
     pub findings: Vec<Finding>,
+    /// What engines do by themselves on this store, and when any last did.
+    #[serde(default)]
+    pub duties: Vec<DutyView>,
+}
+
+/// Something engines do by themselves, such as removing old tasks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DutyView {
+    /// What it is called.
+    pub name: String,
+    /// When an engine last did it, to the minute; RFC 3339.
+    pub last_ran_at: String,
 }
 
 /// One invariant and whether it holds.

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tasker_core::watch::LEASE_MS;
 use tasker_runtime::sync::{Condvar, Mutex};
-use tasker_runtime::{Attach, Engine, Given, Options, PreparedEvent, Session, TemplateFile};
+use tasker_runtime::threads;
+use tasker_runtime::{Attach, Engine, Options, PreparedEvent, Session, TemplateFile};
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::disturb::Disturb;
@@ -31,6 +32,8 @@ pub const RESULT_BYTES_MAX: usize = 64 << 20;
 const DRAIN_TIMEOUT_MS: u64 = 20_000;
 /// Hung handlers whose slots are given to other steps; more keep their slots.
 const ABANDONED_MAX: usize = 100;
+/// Signals kept for a host that does not take them; the oldest are dropped.
+const SIGNALS_MAX: usize = 10_000;
 
 fn drain_timeout_of_environment() -> u64 {
     let Some(text) = std::env::var("TASKER_DRAIN_TIMEOUT").ok().filter(|t| !t.is_empty()) else {
@@ -177,6 +180,8 @@ pub struct WorkerCore {
     signals: Mutex<VecDeque<Signal>>,
     draining: AtomicBool,
     closed: AtomicBool,
+    failed_now: tokio::sync::Notify,
+    failure_told: AtomicBool,
     abandoned: AtomicUsize,
     completed: AtomicU64,
     failed: AtomicU64,
@@ -249,6 +254,8 @@ impl WorkerCore {
             signals: Mutex::default(),
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            failed_now: tokio::sync::Notify::new(),
+            failure_told: AtomicBool::new(false),
             abandoned: AtomicUsize::new(0),
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -256,20 +263,23 @@ impl WorkerCore {
             tick: Mutex::new(None),
         });
         let weak = Arc::downgrade(&core);
-        let tick = std::thread::Builder::new()
-            .name("tasker-budget".into())
-            .spawn(move || {
-                let mut looked = Instant::now();
-                loop {
-                    std::thread::sleep(TICK);
-                    let Some(core) = weak.upgrade() else { return };
-                    if core.closed.load(Ordering::Acquire) {
-                        return;
-                    }
-                    core.tick(&mut looked);
+        let fails = weak.clone();
+        let body = move || {
+            let mut looked = Instant::now();
+            loop {
+                std::thread::sleep(TICK);
+                let Some(core) = weak.upgrade() else { return };
+                if core.closed.load(Ordering::Acquire) {
+                    return;
                 }
-            })
-            .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+                core.tick(&mut looked);
+            }
+        };
+        let tick = threads::spawn("tasker-budget", body, move |said| {
+            if let Some(core) = fails.upgrade() {
+                core.fail(&format!("the thread that keeps budgets ended in a panic ({said})"));
+            }
+        })?;
         *core.tick.lock() = Some(tick);
         Ok(core)
     }
@@ -311,16 +321,47 @@ impl WorkerCore {
 
     /// Takes a step, if one was given, without waiting.
     pub fn try_take(&self) -> Option<Arc<Job>> {
+        if self.draining.load(Ordering::Acquire) {
+            self.hand_back();
+            return None;
+        }
+        // Held while the step changes hands: whoever cuts it short finds it on one side or the other.
+        let mut running = self.running.lock();
         let given = if self.disturb.shuffle { self.session.try_take_newest() } else { self.session.try_take() };
-        given.map(|given| self.started(given))
+        let job = Arc::new(Job::new(self.engine.clone(), given?));
+        running.insert(job.key(), job.clone());
+        drop(running);
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(job)
     }
 
     /// Takes a signal, if there is one.
     pub fn try_signal(&self) -> Option<Signal> {
+        if let Some(message) = self.session.failure()
+            && !self.failure_told.swap(true, Ordering::AcqRel)
+        {
+            return Some(Signal::Fatal { message });
+        }
         if self.closed.load(Ordering::Acquire) {
             return Some(Signal::Shutdown);
         }
         self.signals.lock().pop_front()
+    }
+
+    /// Ends the worker because it cannot go on: the host hears [`Signal::Fatal`], and no more steps are taken.
+    pub fn fail(&self, why: &str) {
+        self.session.fail(&format!("{why}; start the worker again, and please report it"));
+        self.failed_now.notify_one();
+    }
+
+    /// Returns once the worker cannot go on, with the cause.
+    pub async fn failure(&self) -> String {
+        loop {
+            if let Some(why) = self.session.failure() {
+                return why;
+            }
+            self.failed_now.notified().await;
+        }
     }
 
     /// Waits until a step was given or the worker closed, at most `timeout`; takes nothing.
@@ -341,13 +382,6 @@ impl WorkerCore {
     /// A job that was taken and not finished, by its event id.
     pub fn find(&self, event_id: &str) -> Option<Arc<Job>> {
         self.running.lock().values().find(|j| j.event_id() == event_id).cloned()
-    }
-
-    fn started(&self, given: Given) -> Arc<Job> {
-        let job = Arc::new(Job::new(self.engine.clone(), given));
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        self.running.lock().insert(job.key(), job.clone());
-        job
     }
 
     /// Hands in a report; it only queues. The first report of a job counts, others are ignored (`false`).
@@ -398,10 +432,10 @@ impl WorkerCore {
         if job.finished.swap(true, Ordering::AcqRel) {
             return false;
         }
-        if job.abandoned.load(Ordering::Acquire) {
-            self.abandoned.fetch_sub(1, Ordering::Relaxed);
-        } else {
+        if job.take_slot() {
             self.session.free_slots(1);
+        } else {
+            self.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
         true
     }
@@ -447,6 +481,14 @@ impl WorkerCore {
     }
 
     fn tick(&self, looked: &mut Instant) {
+        if self.session.failure().is_some() {
+            // It may have been the engine that failed.
+            self.failed_now.notify_one();
+            return;
+        }
+        if self.draining.load(Ordering::Acquire) {
+            self.hand_back();
+        }
         let (cut_short, changed_outside) = self.session.take_notices();
         for cut in cut_short {
             self.cancel(
@@ -481,7 +523,13 @@ impl WorkerCore {
     }
 
     fn cancel(&self, key: Key, message: &str) {
-        let job = self.running.lock().get(&key).cloned();
+        let running = self.running.lock();
+        let job = running.get(&key).cloned();
+        if job.is_none() && self.session.withdraw(key) {
+            // No handler has seen it, and none will.
+            self.engine.poke();
+        }
+        drop(running);
         // A step that was reported a moment ago is nobody's any more, and nothing was taken from it.
         if let Some(job) = job.filter(|j| !j.finished.load(Ordering::Acquire)) {
             self.cut(&job, message);
@@ -491,17 +539,17 @@ impl WorkerCore {
     fn cut(&self, job: &Arc<Job>, message: &str) {
         job.cancel();
         if self.abandoned.load(Ordering::Relaxed) < ABANDONED_MAX {
+            // Counted before: the job may end, and be counted out, as soon as its slot is gone.
             self.abandoned.fetch_add(1, Ordering::Relaxed);
-            job.abandoned.store(true, Ordering::Release);
-            if job.finished.load(Ordering::Acquire) {
-                // It ended in this very moment and gave its slot back itself.
-                self.abandoned.fetch_sub(1, Ordering::Relaxed);
-            } else {
+            if job.take_slot() {
                 self.session.free_slots(1);
                 self.engine.poke();
+            } else {
+                // It ended in this very moment and gave its slot back itself, or was cut before.
+                self.abandoned.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.signals.lock().push_back(Signal::Cancel { event_id: job.event_id(), message: message.into() });
+        self.signal(Signal::Cancel { event_id: job.event_id(), message: message.into() });
     }
 
     fn time_out(&self, job: &Arc<Job>) {
@@ -532,12 +580,25 @@ impl WorkerCore {
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Release);
         self.session.stop_claiming();
-        self.signals.lock().push_back(Signal::Drain);
+        self.signal(Signal::Drain);
         self.engine.draining(&self.session);
+        self.hand_back();
+    }
+
+    /// While it drains, what a commit under way still gives goes back too.
+    fn hand_back(&self) {
         for given in self.session.take_back() {
             let handed_back = Report::Release { delay_ms: 0 };
             self.engine.report(&self.session, &given.info, &given.claimed, handed_back, Vec::new());
         }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let mut signals = self.signals.lock();
+        if signals.len() >= SIGNALS_MAX {
+            signals.pop_front();
+        }
+        signals.push_back(signal);
     }
 
     /// Waits until no handler runs, at most `timeout`; whether none does.
@@ -566,16 +627,15 @@ impl WorkerCore {
             job.cancel();
         }
         let tick = self.tick.lock().take();
-        if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id())
-            && tick.join().is_err()
-        {
-            tracing::error!("the worker's clock thread ended in a panic");
+        if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id()) {
+            // A panic has been told.
+            let _ = tick.join();
         }
     }
 
-    /// Whether it has been closed.
+    /// Whether it has been closed, or cannot go on.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::Acquire) || self.session.is_closed()
     }
 
     /// Numbers for people and metrics.

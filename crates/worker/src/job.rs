@@ -22,7 +22,8 @@ pub struct Job {
     given: Given,
     taken: Instant,
     pub(crate) finished: AtomicBool,
-    pub(crate) abandoned: AtomicBool,
+    // Whether the slot is still the job's: whoever takes it from here, and nobody else, gives it on.
+    has_slot: AtomicBool,
     cancelled: AtomicBool,
     cut: Notify,
     batches: OnceLock<Vec<(String, Option<String>)>>,
@@ -44,11 +45,16 @@ impl Job {
             given,
             taken: Instant::now(),
             finished: AtomicBool::new(false),
-            abandoned: AtomicBool::new(false),
+            has_slot: AtomicBool::new(true),
             cancelled: AtomicBool::new(false),
             cut: Notify::new(),
             batches: OnceLock::new(),
         }
+    }
+
+    /// Takes the slot away from the job; `true` for one caller only.
+    pub(crate) fn take_slot(&self) -> bool {
+        self.has_slot.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn key(&self) -> Key {

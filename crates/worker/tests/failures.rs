@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use common::{create, engine, eventually, healthy, hear, ok, outcomes, register, result, run, wait, wait_ms, worker};
 use serde_json::json;
+use tasker_core::template::Handler;
 use tasker_runtime::Order;
 use tasker_wire::{DeadLetterFilter, DeadLetterView};
-use tasker_worker::{StepContext, StepError, StepOutcome};
+use tasker_worker::{Resolver, Signal, StepContext, StepError, StepHandler, StepOutcome};
 
 fn letters(engine: &tasker_runtime::Engine) -> Vec<DeadLetterView> {
     engine.dead_letters(&DeadLetterFilter { all: true, ..DeadLetterFilter::default() }).unwrap()
@@ -163,6 +164,49 @@ fn a_panic_fails_the_attempt_and_not_the_worker() {
     let error = step.history[0].error.as_ref().unwrap();
     assert_eq!((error.error_type.as_str(), error.retryable), ("panic", true));
     assert!(error.message.contains("the first attempt panics"), "{}", error.message);
+}
+
+#[test]
+fn a_resolver_that_panics_fails_the_step_and_not_the_worker() {
+    struct Panics;
+    impl Resolver for Panics {
+        fn name(&self) -> &str {
+            "panics"
+        }
+        fn resolve(&self, asked: &Handler) -> Option<Arc<dyn StepHandler>> {
+            panic!("no answer for {}", asked.callable)
+        }
+    }
+    let engine = engine();
+    let yaml = "name: two\nnamespace_name: test\nsteps: [{name: a, handler: unheard_of, retry: {max_attempts: 1}}, {name: b, handler: b}]";
+    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u32;
+    let _worker =
+        worker(yaml).resolver(Panics).handler("b", |_| async { ok(json!(1)) }).start_on(engine.clone()).unwrap();
+    // More often than there are threads that could be lost.
+    for _ in 0..cores + 2 {
+        let (task, view) = run(&engine, "two", json!({}));
+        assert_eq!(view.status, "blocked_by_failures");
+        let error = engine.step(task, "a").unwrap().error.unwrap();
+        assert_eq!(error.error_type, "panic");
+        assert!(error.message.contains("no answer for unheard_of"), "{}", error.message);
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_go_on_says_so() {
+    let engine = engine();
+    let worker = worker(&one("")).handler("a", |_| async { ok(json!(1)) }).start_on(engine.clone()).unwrap();
+    worker.core().fail("a thread is gone");
+    let Some(Signal::Fatal { message }) = worker.core().try_signal() else { panic!("it says nothing") };
+    assert!(message.starts_with("a thread is gone"), "{message}");
+    assert!(worker.core().is_closed());
+    // What it was given is there for others.
+    drop(worker);
+    create(&engine, "one", json!({}));
+    let other = common::worker(&one("")).handler("a", |_| async { ok(json!(2)) }).start_on(engine.clone()).unwrap();
+    let (task, _) = run(&engine, "one", json!({}));
+    assert_eq!(result(&engine, task, "a"), json!(2));
+    drop(other);
 }
 
 #[test]

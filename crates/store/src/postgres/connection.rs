@@ -4,9 +4,11 @@
 //! thread. The statements of a pipeline are sent together and answered in order.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, maybe_done};
 use futures_util::{FutureExt, StreamExt};
 use rustc_hash::FxHashMap;
 use tokio::runtime::Runtime;
@@ -23,6 +25,10 @@ const STATEMENT_MS: u64 = 60_000;
 const ANSWER_WAIT: Duration = Duration::from_millis(STATEMENT_MS + 5_000);
 /// How long the server keeps the locks of a client that fell silent within a transaction, milliseconds.
 const SILENT_MS: u64 = 1_000;
+/// How long a commit waits for a row that another client has locked, milliseconds; and how long once it is known that
+/// something it needs is locked.
+const LOCK_MS: u64 = 2_000;
+const HURRIED_MS: u64 = 50;
 
 /// What connections are for; decides how they plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +54,7 @@ impl Role {
             for off in ["seqscan", "hashjoin", "mergejoin", "bitmapscan", "material"] {
                 all.push_str(&format!(" {set} enable_{off} = off;"));
             }
-            all.push_str(&format!(" {set} plan_cache_mode = force_generic_plan;"));
+            all.push_str(&format!(" {set} plan_cache_mode = force_generic_plan; {set} lock_timeout = {LOCK_MS};"));
         }
         all
     }
@@ -65,11 +71,14 @@ pub(super) enum Trouble {
     Unknown(String),
     /// A row holds what this version cannot read.
     Foreign(String),
+    /// A value could not be made a message of; nothing was sent of its statement.
+    Unsendable(String),
 }
 
+/// A column that cannot be read. What a call gives is [`Trouble::Sql`].
 impl From<tokio_postgres::Error> for Trouble {
     fn from(error: tokio_postgres::Error) -> Trouble {
-        Trouble::Sql(error)
+        Trouble::Foreign(reasons(&error))
     }
 }
 
@@ -77,7 +86,9 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Trouble::Sql(error) => f.write_str(&reasons(error)),
-            Trouble::Lost(what) | Trouble::Unknown(what) | Trouble::Foreign(what) => f.write_str(what),
+            Trouble::Lost(what) | Trouble::Unknown(what) | Trouble::Foreign(what) | Trouble::Unsendable(what) => {
+                f.write_str(what)
+            }
         }
     }
 }
@@ -110,7 +121,7 @@ impl Trouble {
                     })
             }
             Trouble::Lost(_) | Trouble::Unknown(_) => true,
-            Trouble::Foreign(_) => false,
+            Trouble::Foreign(_) | Trouble::Unsendable(_) => false,
         }
     }
 }
@@ -225,14 +236,37 @@ pub(super) enum Bounds {
     Whole,
 }
 
+/// The runtime of a connection. It does not wait for anything when it is dropped, which may be on a thread that drives
+/// another runtime.
+struct Driven(Option<Runtime>);
+
+impl Driven {
+    fn drive<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(work),
+            None => Err(Trouble::Lost("the connection is closed".into())),
+        }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A connection.
 pub(super) struct Conn {
-    runtime: Runtime,
+    runtime: Driven,
     client: Client,
     statements: FxHashMap<Cow<'static, str>, Statement>,
     /// Statements are not kept by name: behind a pooler the next transaction may run elsewhere.
     pooled: bool,
     begin: String,
+    /// Locks have been waited for.
+    hurried: bool,
 }
 
 impl Conn {
@@ -243,20 +277,32 @@ impl Conn {
             .build()
             .map_err(|e| Trouble::Lost(format!("cannot start a connection: {e}")))?;
         let session = role.settings(settings);
-        let client = runtime.block_on(async {
+        let runtime = Driven(Some(runtime));
+        let client = runtime.drive(async {
             let opened = tokio::time::timeout(CONNECT_WAIT, async {
-                let (client, drive) = settings.connect().await?;
+                let (client, drive) = settings.connect().await.map_err(Trouble::Sql)?;
                 // Ends with its first error, which is the end of the connection.
                 tokio::spawn(drive.take_while(|said| std::future::ready(said.is_ok())).for_each(|_| async {}));
                 if !settings.pooled {
-                    client.batch_execute(&session).await?;
+                    client.batch_execute(&session).await.map_err(Trouble::Sql)?;
                 }
                 Ok(client)
             });
             opened.await.unwrap_or_else(|_| Err(Trouble::Lost("the server does not answer".into())))
         })?;
         let begin = if settings.pooled { format!("BEGIN; {session}") } else { "BEGIN".into() };
-        Ok(Conn { runtime, client, statements: FxHashMap::default(), pooled: settings.pooled, begin })
+        Ok(Conn { runtime, client, statements: FxHashMap::default(), pooled: settings.pooled, begin, hurried: false })
+    }
+
+    /// Whether the next transactions wait for locks no longer than for a moment.
+    pub(super) fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
+    }
+
+    /// Does and undoes what the server allows if it works.
+    pub(super) fn probe(&mut self, sql: &str) -> Result<()> {
+        let script = format!("{};\n{sql}\nROLLBACK", self.begin);
+        self.script(&script)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -266,7 +312,7 @@ impl Conn {
     /// Runs statements that may hold several commands and give nothing back.
     pub(super) fn script(&mut self, sql: &str) -> Result<()> {
         let client = &self.client;
-        self.runtime.block_on(answered(client.batch_execute(sql).map(|r| r.map_err(Trouble::from))))
+        self.runtime.drive(answered(client.batch_execute(sql).map(|r| r.map_err(Trouble::Sql))))
     }
 
     /// Runs statements in one round trip (and one more for those this connection sees first). All rows, or the first
@@ -275,17 +321,21 @@ impl Conn {
         if !self.pooled {
             self.prepare(calls)?;
         }
-        let (client, statements, begin) = (&self.client, &self.statements, &*self.begin);
+        let begin = match self.hurried {
+            true => Cow::from(format!("{}; SET LOCAL lock_timeout = {HURRIED_MS}", self.begin)),
+            false => Cow::from(&self.begin),
+        };
+        let (client, statements, begin) = (&self.client, &self.statements, &*begin);
         let pooled = self.pooled;
         let whole = self.pooled && bounds == Bounds::Whole;
-        self.runtime.block_on(answered(async move {
+        self.runtime.drive(answered(async move {
             let first = async {
                 match matches!(bounds, Bounds::Begin | Bounds::Both) || whole {
                     true => client.batch_execute(begin).await,
                     false => Ok(()),
                 }
             };
-            let all = join_all(calls.iter().map(|call| async move {
+            let query = async |call: &Call| {
                 if pooled {
                     let values: Vec<(&(dyn ToSql + Sync), Type)> =
                         call.values.iter().map(|v| (v.as_sql(), v.sql_type())).collect();
@@ -294,18 +344,41 @@ impl Conn {
                     let values: Vec<&(dyn ToSql + Sync)> = call.values.iter().map(|v| v.as_sql()).collect();
                     client.query(&statements[&call.sql], &values).await
                 }
-            }));
+            };
+            let mut first = Box::pin(maybe_done(first));
+            let mut all: Vec<_> = calls.iter().map(|call| Box::pin(maybe_done(query(call)))).collect();
+            // Each is polled once in this order before any waits, which makes a message of each and sends it.
+            poll_fn(|cx| {
+                let _ = first.as_mut().poll(cx);
+                for call in &mut all {
+                    let _ = call.as_mut().poll(cx);
+                }
+                Poll::Ready(())
+            })
+            .await;
+            // One that failed before anything can have been answered was never sent: then nothing is committed.
+            let mut unsent = None;
+            if !client.is_closed() {
+                unsent = all.iter_mut().find_map(|call| match call.as_mut().output_mut() {
+                    Some(Err(error)) => Some(reasons(error)),
+                    _ => None,
+                });
+            }
+            let end = if unsent.is_none() { "COMMIT" } else { "ROLLBACK" };
             let last = async {
                 match matches!(bounds, Bounds::Commit | Bounds::Both) || whole {
-                    true => client.batch_execute("COMMIT").await,
+                    true => client.batch_execute(end).await,
                     false => Ok(()),
                 }
             };
-            // Each is polled once in this order before any waits, which sends all of them.
-            let (first, all, last) = futures_util::join!(first, all, last);
-            first?;
-            let rows = all.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
-            last?;
+            let ((), _, last) = futures_util::join!(first.as_mut(), join_all(all.iter_mut()), last);
+            if let Some(what) = unsent {
+                return Err(Trouble::Unsendable(what));
+            }
+            first.as_mut().take_output().unwrap_or(Ok(())).map_err(Trouble::Sql)?;
+            let rows = all.iter_mut().filter_map(|call| call.as_mut().take_output());
+            let rows = rows.collect::<std::result::Result<Vec<_>, _>>().map_err(Trouble::Sql)?;
+            last.map_err(Trouble::Sql)?;
             Ok(rows)
         }))
     }
@@ -328,16 +401,16 @@ impl Conn {
     /// The rows of a statement that is asked once.
     pub(super) fn query(&mut self, sql: &str, values: &[Box<dyn Value>]) -> Result<Vec<Row>> {
         let (client, begin, pooled) = (&self.client, &*self.begin, self.pooled);
-        self.runtime.block_on(answered(async move {
+        self.runtime.drive(answered(async move {
             if pooled {
-                client.batch_execute(begin).await?;
+                client.batch_execute(begin).await.map_err(Trouble::Sql)?;
             }
             let values: Vec<(&(dyn ToSql + Sync), Type)> = values.iter().map(|v| (v.as_sql(), v.sql_type())).collect();
             let rows = client.query_typed(sql, &values).await;
             if pooled {
-                client.batch_execute("COMMIT").await?;
+                client.batch_execute("COMMIT").await.map_err(Trouble::Sql)?;
             }
-            Ok(rows?)
+            rows.map_err(Trouble::Sql)
         }))
     }
 
@@ -359,12 +432,12 @@ impl Conn {
             return Ok(());
         }
         let client = &self.client;
-        let prepared = self.runtime.block_on(answered(async {
+        let prepared = self.runtime.drive(answered(async {
             let all = join_all(missing.iter().map(|call| async {
                 let types: Vec<Type> = call.values.iter().map(|v| v.sql_type()).collect();
                 client.prepare_typed(&call.sql, &types).await
             }));
-            Ok(all.await.into_iter().collect::<std::result::Result<Vec<_>, _>>()?)
+            all.await.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(Trouble::Sql)
         }))?;
         self.statements.extend(missing.iter().map(|c| c.sql.clone()).zip(prepared));
         Ok(())
@@ -398,5 +471,60 @@ mod tests {
              INSERT INTO f SELECT $4, $15"
         );
         assert_eq!(all.values.len(), 4);
+    }
+
+    /// A value that cannot be made a message of.
+    #[derive(Debug)]
+    struct Unsendable;
+
+    impl ToSql for Unsendable {
+        fn to_sql(
+            &self,
+            _: &Type,
+            _: &mut bytes::BytesMut,
+        ) -> std::result::Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+            Err("larger than a message may be".into())
+        }
+
+        fn accepts(_: &Type) -> bool {
+            true
+        }
+
+        tokio_postgres::types::to_sql_checked!();
+    }
+
+    impl Value for Unsendable {
+        fn sql_type(&self) -> Type {
+            Type::TEXT
+        }
+
+        fn as_sql(&self) -> &(dyn ToSql + Sync) {
+            self
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_not_committed_around() {
+        let Ok(url) = std::env::var("TASKER_TEST_POSTGRES") else {
+            panic!("a PostgreSQL server: run the tests by `scripts/with-postgres cargo test …` or `make test`")
+        };
+        let settings = Settings::read(&url).expect("a URL");
+        for pooled in [false, true] {
+            let mut other_way = Settings::read(&url).expect("a URL");
+            other_way.pooled = pooled;
+            let mut conn = Conn::open(&other_way, Role::Writer).expect("a connection");
+            let table = format!("unsendable_{}_{pooled}", std::process::id());
+            conn.script(&format!("CREATE TABLE public.{table} (n text)")).expect("a table");
+            let insert = format!("INSERT INTO public.{table} VALUES ($1)");
+            let calls = [call!(insert.clone(), "first".to_string()), call!(insert, Unsendable)];
+            let error = conn.pipeline(Bounds::Both, &calls).expect_err("a value that cannot be sent");
+            assert!(matches!(&error, Trouble::Unsendable(_)), "{error}");
+            assert!(!error.is_lost(), "the connection is of use");
+            conn.script("ROLLBACK").expect("an answer");
+            let mut other = Conn::open(&settings, Role::Reader).expect("a connection");
+            let rows = other.rows(Call::new(format!("SELECT n FROM public.{table}"), Vec::new())).expect("rows");
+            assert!(rows.is_empty(), "nothing is committed when a part of it was not sent");
+            conn.script(&format!("DROP TABLE public.{table}")).expect("no table");
+        }
     }
 }

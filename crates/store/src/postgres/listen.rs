@@ -9,18 +9,21 @@
 //! and is gone tells that the worker's connection ended; a failover, which ends everybody's, tells nothing.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use tasker_wire::{Error, Kind};
 use tokio::sync::Notify;
 use tokio_postgres::AsyncMessage;
 
 use super::config::Settings;
 use crate::clock::{ServerTime, monotonic_ms};
 use crate::sync::Mutex;
+use crate::threads;
 
 /// Shortest time between two wake-ups sent.
 const RING_EVERY: Duration = Duration::from_millis(5);
@@ -39,6 +42,8 @@ struct State {
     closing: AtomicBool,
     /// Connections made so far.
     connections: AtomicU64,
+    /// A connection has listened since it was last said that none does.
+    has_listened: AtomicBool,
     ring: Notify,
     told: Mutex<Option<Told>>,
     /// Workers of this process.
@@ -72,13 +77,22 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn start(settings: Arc<Settings>, time: Arc<ServerTime>) -> std::io::Result<Listener> {
+    pub(super) fn start(settings: Arc<Settings>, time: Arc<ServerTime>) -> Result<Listener, Error> {
         let state = Arc::new(State::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot listen: {e}")))?;
         let shared = state.clone();
-        let thread = std::thread::Builder::new()
-            .name("tasker-listen".into())
-            .spawn(move || runtime.block_on(run(&shared, &settings, &time)))?;
+        let body = move || {
+            while let Err(panic) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(&shared, &settings, &time)))) {
+                // Whoever listens to nothing looks once a second; so does this thread from here on, until it can again.
+                tracing::error!(said = threads::said(&*panic), "listening for other processes panicked");
+                // Others see that the connection is gone: the workers of this process are to beat at once.
+                shared.connections.fetch_add(1, Ordering::Relaxed);
+                shared.version.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(TICK);
+            }
+        };
+        let thread = threads::spawn("tasker-listen", body, |_| ())?;
         Ok(Listener { state, thread: Some(thread), pid: std::process::id() })
     }
 
@@ -129,10 +143,9 @@ impl Drop for Listener {
         self.state.closing.store(true, Ordering::Relaxed);
         self.state.ring.notify_one();
         // The thread of a handle inherited over a fork lives in the parent.
-        if let Some(thread) = self.thread.take().filter(|_| self.pid == std::process::id())
-            && thread.join().is_err()
-        {
-            tracing::error!("the listening thread ended in a panic");
+        if let Some(thread) = self.thread.take().filter(|_| self.pid == std::process::id()) {
+            // A panic has been told.
+            let _ = thread.join();
         }
     }
 }
@@ -144,10 +157,13 @@ async fn run(state: &Arc<State>, settings: &Settings, time: &ServerTime) {
         if !settings.pooled {
             match listen(state, settings, time).await {
                 Ok(()) => return,
-                Err(error) if !std::mem::replace(&mut warned, true) => {
-                    tracing::warn!(%error, "not listening for other processes; the store is looked at every second");
+                Err(error) => {
+                    // Once an outage, not once a store.
+                    warned &= !state.has_listened.swap(false, Ordering::Relaxed);
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!(%error, "not listening for other processes; the store is looked at every second");
+                    }
                 }
-                Err(_) => {}
             }
         }
         state.peers.store(false, Ordering::Relaxed);
@@ -204,6 +220,7 @@ async fn listen(state: &Arc<State>, settings: &Settings, time: &ServerTime) -> R
     let lock = client.prepare(&format!("SELECT pg_try_advisory_lock({class}, ($1::bigint & 2147483647)::int)")).await?;
     let unlock = client.prepare(&format!("SELECT pg_advisory_unlock({class}, ($1::bigint & 2147483647)::int)")).await?;
     let ring = client.prepare(&format!("SELECT pg_notify('{channel}', '')")).await?;
+    state.has_listened.store(true, Ordering::Relaxed);
     *state.sights.lock() = Sights::default();
     let mut locked: BTreeSet<i64> = BTreeSet::new();
     let mut rung = Instant::now();

@@ -19,19 +19,20 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tasker_core::graph::Workflow;
-use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
+use tasker_wire::{DeadLetterFilter, DoctorReport, DutyView, Error, EventFilter, Kind, TaskFilter};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use crate::attempt::{self, Attempt, Blame};
 use crate::clock::{ServerTime, monotonic_ms};
-use crate::commit::commit;
 use crate::sync::{Condvar, Mutex};
 use crate::tables::{STEP_MAX, split, step_id, version_key};
+use crate::threads;
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
-    TemplateRecord, WatchedRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, EventRecord, StepRecord, Store,
+    TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use config::{Settings, Transport};
 use connection::{Bounds, Call, Conn, Role, Trouble, call};
@@ -46,6 +47,9 @@ pub(crate) use query;
 
 /// Commits at the same time. An engine has one on its way; a server has those of its workers.
 const WRITERS_MAX: usize = 4;
+/// Changes nothing, and needs everything that a commit does.
+const PROBE: &str = "UPDATE tasks SET id = id WHERE false; UPDATE steps SET id = id WHERE false; \
+     DELETE FROM ready WHERE false; INSERT INTO attempts SELECT * FROM attempts WHERE false;";
 /// Reading connections kept open when idle.
 const READERS_MAX: usize = 4;
 /// Times a batch is tried that lost a race to another process.
@@ -101,9 +105,7 @@ impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let mut writers = self.store.writers.lock();
         writers.busy -= 1;
-        if !std::thread::panicking() {
-            writers.idle.extend(self.conn.take());
-        }
+        writers.idle.extend(self.conn.take());
         drop(writers);
         self.store.writer_free.notify_one();
     }
@@ -134,6 +136,10 @@ impl Postgres {
     ///
     /// Creates or upgrades its tables where that is needed and allowed.
     pub fn open(url: &str) -> Result<Postgres, Error> {
+        threads::blocking(|| Postgres::open_here(url))
+    }
+
+    fn open_here(url: &str) -> Result<Postgres, Error> {
         let mut settings = Settings::read(url)?;
         let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
         migrate::migrate(&mut conn, &mut settings)?;
@@ -149,8 +155,7 @@ impl Postgres {
         let (high_water, durability) = about(&mut conn).map_err(|e| trouble(&settings, e))?;
         // Before anything asks for the time.
         let time = Arc::new(measured(&mut conn).map_err(|e| trouble(&settings, e))?);
-        let listener = Listener::start(settings.clone(), time.clone())
-            .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+        let listener = Listener::start(settings.clone(), time.clone())?;
         Ok(Postgres {
             settings,
             durability,
@@ -169,9 +174,11 @@ impl Postgres {
 
     /// Creates or upgrades the tables of a URL; gives the version they had and the one they have.
     pub fn migrate(url: &str) -> Result<(usize, usize), Error> {
-        let mut settings = Settings::read(url)?;
-        let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
-        migrate::migrate(&mut conn, &mut settings)
+        threads::blocking(|| {
+            let mut settings = Settings::read(url)?;
+            let mut conn = Conn::open(&settings, Role::Reader).map_err(|e| trouble(&settings, e))?;
+            migrate::migrate(&mut conn, &mut settings)
+        })
     }
 
     fn trouble(&self, error: Trouble) -> Error {
@@ -196,7 +203,12 @@ impl Postgres {
         self.known.lock().remove(&task);
     }
 
-    fn read<T>(&self, mut read: impl FnMut(&mut Conn) -> connection::Result<T>) -> Result<T, Error> {
+    /// Reads over an idle connection, or a new one. Whoever calls may be within a runtime of their own.
+    fn read<T: Send>(&self, read: impl FnMut(&mut Conn) -> connection::Result<T> + Send) -> Result<T, Error> {
+        threads::blocking(|| self.read_here(read))
+    }
+
+    fn read_here<T>(&self, mut read: impl FnMut(&mut Conn) -> connection::Result<T>) -> Result<T, Error> {
         let idle = self.readers.lock().pop();
         let is_fresh = idle.is_none();
         let open = || Conn::open(&self.settings, Role::Reader);
@@ -205,8 +217,9 @@ impl Postgres {
             None => open().map_err(|e| self.trouble(e))?,
         };
         let mut result = read(&mut conn);
-        // An idle connection may have died of a restarted server; a new one tells.
-        if !is_fresh && result.as_ref().is_err_and(Trouble::is_lost) {
+        // An idle connection may have died of a restarted server, or know statements of tables that were upgraded; a new
+        // one tells.
+        if !is_fresh && result.as_ref().is_err_and(|e| e.is_lost() || is_stale(e)) {
             self.readers.lock().clear();
             conn = open().map_err(|e| self.trouble(e))?;
             result = read(&mut conn);
@@ -220,7 +233,11 @@ impl Postgres {
         result.map_err(|e| self.trouble(e))
     }
 
-    fn rows<T>(&self, call: impl Fn() -> Call, row: impl Fn(&Row) -> connection::Result<T>) -> Result<Vec<T>, Error> {
+    fn rows<T: Send>(
+        &self,
+        call: impl Fn() -> Call + Sync,
+        row: impl Fn(&Row) -> connection::Result<T> + Sync,
+    ) -> Result<Vec<T>, Error> {
         self.read(|conn| conn.rows(call())?.iter().map(&row).collect())
     }
 
@@ -234,52 +251,59 @@ impl Postgres {
         Writer { store: self, conn: writers.idle.pop() }
     }
 
-    fn attempt(&self, writer: &mut Option<Conn>, batch: &Batch) -> Result<Committed, Trouble> {
+    fn attempt(&self, slot: &mut Option<Conn>, batch: &Batch, hurried: bool) -> Result<Committed, Trouble> {
         let mut races = 0;
         loop {
-            let conn = match &mut *writer {
-                Some(conn) if !conn.is_closed() => conn,
-                slot => slot.insert(Conn::open(&self.settings, Role::Writer)?),
+            // Out of its place while it is in use: what panics half-way through a transaction must not come back.
+            let mut conn = match slot.take().filter(|conn| !conn.is_closed()) {
+                Some(conn) => conn,
+                None => Conn::open(&self.settings, Role::Writer)?,
             };
-            if self.settings.transport == Transport::Pgmq {
-                self.look_for_queues(conn, batch)?;
-            }
-            let high_water = self.high_water.load(Ordering::Relaxed);
-            let marks = !batch.ops.is_empty() && (batch.now - high_water).abs() >= HIGH_WATER_EVERY_MS;
-            let mut sent = None;
-            let done = tables::prepare(self, conn, batch).and_then(|(out, rows)| {
-                sent = Some((rows.xid.clone(), out));
-                rows.commit(marks.then_some(batch.now))
-            });
-            let trouble = match done {
-                Ok(()) => {
-                    if marks {
-                        self.high_water.store(batch.now, Ordering::Relaxed);
-                    }
-                    let out = sent.map(|(_, out)| out).unwrap_or_default();
-                    if out.is_news() {
-                        self.listener.ring();
-                    }
-                    return Ok(out);
+            conn.hurry(hurried);
+            let trouble = match self.attempt_on(&mut conn, batch) {
+                Ok(committed) => {
+                    *slot = Some(conn);
+                    return Ok(committed);
                 }
                 Err(trouble) => trouble,
             };
             if trouble.is_lost() {
-                *writer = None;
-                // The commit may have reached the server although its answer did not reach us.
-                return match sent {
-                    Some((Some(xid), out)) if self.was_committed(&xid)? => Ok(out),
-                    _ => Err(trouble),
-                };
+                return Err(trouble);
             }
-            if writer.as_mut().is_some_and(|conn| conn.script("ROLLBACK").is_err()) {
-                *writer = None;
+            if conn.script("ROLLBACK").is_ok() && !is_stale(&trouble) {
+                *slot = Some(conn);
             }
             races += 1;
             if !is_race(&trouble) || races >= RACES_MAX {
                 return Err(trouble);
             }
         }
+    }
+
+    fn attempt_on(&self, conn: &mut Conn, batch: &Batch) -> Result<Committed, Trouble> {
+        if self.settings.transport == Transport::Pgmq {
+            self.look_for_queues(conn, batch)?;
+        }
+        let high_water = self.high_water.load(Ordering::Relaxed);
+        let marks = !batch.ops.is_empty() && (batch.now - high_water).abs() >= HIGH_WATER_EVERY_MS;
+        let (out, rows) = tables::prepare(self, conn, batch)?;
+        let xid = rows.xid.clone();
+        match rows.commit(marks.then_some(batch.now)) {
+            Ok(()) => {}
+            Err(trouble) if trouble.is_lost() => {
+                // The commit may have reached the server although its answer did not reach us.
+                let Some(xid) = xid else { return Err(trouble) };
+                return if self.was_committed(&xid)? { Ok(out) } else { Err(trouble) };
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        if marks {
+            self.high_water.store(batch.now, Ordering::Relaxed);
+        }
+        if out.is_news() {
+            self.listener.ring();
+        }
+        Ok(out)
     }
 
     /// Finds out which of the queues that are claimed from exist by now.
@@ -338,6 +362,13 @@ impl Postgres {
     }
 }
 
+/// Whether a statement was prepared before the tables were upgraded, or on another server connection: that connection is
+/// of no more use.
+fn is_stale(trouble: &Trouble) -> bool {
+    let stale = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME];
+    trouble.code().is_some_and(|code| stale.contains(code))
+}
+
 /// Whether the batch lost a race to another process and will win it when tried again.
 fn is_race(trouble: &Trouble) -> bool {
     // Another process has just stored the same idempotency key.
@@ -346,27 +377,65 @@ fn is_race(trouble: &Trouble) -> bool {
     }
     match trouble.code() {
         Some(code) if [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code) => true,
-        // A statement prepared before the tables were upgraded, or on another server connection.
-        Some(code) => [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME].contains(code),
-        None => false,
+        // The next attempt has another connection.
+        _ => is_stale(trouble),
     }
 }
 
-/// Whether the database as a whole is in trouble, rather than the statement at hand.
-fn is_environment(trouble: &Trouble) -> bool {
-    trouble.is_lost()
-        || is_race(trouble)
-        || trouble.code().is_some_and(|code| {
-            // Insufficient resources, operator intervention, system errors, authorisation; a standby.
-            ["53", "57", "58", "28", "3D", "F0", "XX"].iter().any(|class| code.code().starts_with(class))
-                || [
-                    SqlState::LOCK_NOT_AVAILABLE,
-                    SqlState::READ_ONLY_SQL_TRANSACTION,
-                    SqlState::INSUFFICIENT_PRIVILEGE,
-                    SqlState::UNDEFINED_TABLE,
-                ]
-                .contains(code)
-        })
+/// A commit on one of the connections that write.
+struct Commit<'a> {
+    writer: Writer<'a>,
+}
+
+impl Attempt for Commit<'_> {
+    type Trouble = Trouble;
+
+    fn attempt(&mut self, batch: &Batch, hurried: bool) -> Result<Committed, Trouble> {
+        self.writer.store.attempt(&mut self.writer.conn, batch, hurried)
+    }
+
+    fn works(&mut self) -> bool {
+        let store = self.writer.store;
+        let conn = match self.writer.conn.take() {
+            Some(conn) => Ok(conn),
+            None => Conn::open(&store.settings, Role::Writer),
+        };
+        let written = conn.and_then(|mut conn| conn.probe(PROBE).map(|()| conn));
+        self.writer.conn = written.ok();
+        self.writer.conn.is_some()
+    }
+
+    fn blame(&self, trouble: &Trouble) -> Blame {
+        blame(trouble)
+    }
+
+    fn error(&self, trouble: Trouble) -> Error {
+        self.writer.store.trouble(trouble)
+    }
+}
+
+fn blame(trouble: &Trouble) -> Blame {
+    if matches!(trouble, Trouble::Unknown(_)) {
+        return Blame::Unknown;
+    }
+    if trouble.is_lost() || is_race(trouble) {
+        return Blame::Store;
+    }
+    let Some(code) = trouble.code() else { return Blame::Operation };
+    let is_of = |classes: &[&str]| classes.iter().any(|class| code.code().starts_with(class));
+    if [SqlState::LOCK_NOT_AVAILABLE, SqlState::QUERY_CANCELED].contains(code) {
+        Blame::Held
+    } else if [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::DISK_FULL, SqlState::TOO_MANY_CONNECTIONS].contains(code)
+        || is_of(&["57", "58", "28", "3D", "F0"])
+    {
+        // Operator intervention, system errors, authorisation; a standby, a full disk.
+        Blame::Store
+    } else if [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::UNDEFINED_TABLE].contains(code) || is_of(&["53", "XX"]) {
+        // The tables are not there or may not be used, or only those of one queue; memory; internal errors.
+        Blame::Either
+    } else {
+        Blame::Operation
+    }
 }
 
 fn trouble(settings: &Settings, trouble: Trouble) -> Error {
@@ -379,6 +448,12 @@ fn trouble(settings: &Settings, trouble: Trouble) -> Error {
             format!("{at}: {trouble}"),
             "look whether it was done before doing it again, or repeat it with an idempotency key",
         ),
+        (Trouble::Unsendable(_), _) => Error::new(
+            Kind::Unprocessable,
+            "cannot_be_stored",
+            format!("a value cannot be sent to the store at {at}: {trouble}"),
+        )
+        .hint("store less, or store it elsewhere and pass a reference"),
         (Trouble::Foreign(_), _) => {
             Error::new(Kind::Bug, "store_error", format!("the store at {at} holds a foreign row: {trouble}"))
                 .hint("was it written by a newer Tasker? otherwise please report it with this message")
@@ -413,7 +488,7 @@ fn trouble(settings: &Settings, trouble: Trouble) -> Error {
         (_, code) if code.starts_with("28") => {
             say("store_denied", format!("{at}: {trouble}"), "check user and password of the URL")
         }
-        _ if is_environment(&trouble) => say(
+        _ if trouble.is_lost() => say(
             "store_unreachable",
             format!("the PostgreSQL server at {at} cannot be reached: {trouble}"),
             "check that it runs and that the URL is right; Tasker tries again by itself",
@@ -432,9 +507,8 @@ impl Store for Postgres {
         self.durability.clone()
     }
 
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
-        let mut writer = self.take_writer();
-        commit(batch, |batch| self.attempt(&mut writer.conn, batch), is_environment, |e| self.trouble(e))
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        attempt::commit(&mut Commit { writer: self.take_writer() }, batch)
     }
 
     fn version(&self) -> Result<u64, Error> {
@@ -620,6 +694,8 @@ impl Store for Postgres {
             };
             read::doctor(conn, now, &ready)
         })?;
+        let duty = |r: &Row| Ok(DutyView { name: r.try_get(0)?, last_ran_at: crate::time(r.try_get(1)?) });
+        let duties = self.rows(|| call!(query!("duties")), duty)?;
         Ok(DoctorReport {
             healthy: findings.iter().all(|f| f.violations == 0),
             url: self.settings.shown.clone(),
@@ -628,6 +704,7 @@ impl Store for Postgres {
             steps,
             rejected,
             findings,
+            duties,
         })
     }
 }

@@ -270,6 +270,8 @@ impl<'a> Rows<'a> {
         }
         if !scope.is_complete {
             self.read_the_rest()?;
+            // Before any place in a queue is locked: whoever waits here must hold nothing that others wait for.
+            self.lock_queued()?;
             let mut reads = Reads::default();
             self.claim_reads(scope.continuations, &mut reads);
             self.read(Bounds::Inside, reads)?;
@@ -280,6 +282,11 @@ impl<'a> Rows<'a> {
             reads.push(Read::Xid, call!(query!("xid")));
             self.read(Bounds::Inside, reads)?;
         }
+        self.lock_queued()
+    }
+
+    /// Locks the steps that another transaction could claim.
+    fn lock_queued(&mut self) -> std::result::Result<(), Trouble> {
         let queued = self.steps.iter().filter_map(|(id, s)| s.as_ref().filter(|s| s.may_be_claimed()).map(|_| *id));
         let queued: Vec<i64> = queued.collect();
         if queued.is_empty() { Ok(()) } else { self.reread(queued) }
@@ -310,6 +317,7 @@ impl<'a> Rows<'a> {
                 Op::AddTemplate(_)
                 | Op::AddWorker(_)
                 | Op::Draining { .. }
+                | Op::DutiesRan { .. }
                 | Op::ReadEvents { .. }
                 | Op::ArchiveEvents { .. }
                 | Op::ReplayEvents { .. }
@@ -1359,6 +1367,11 @@ impl Tables for Rows<'_> {
             count += self.ask(pgmq::replay_events(row.try_get(1)?, ids, now))?.len();
         }
         Ok(count)
+    }
+
+    fn duty_ran(&mut self, name: &str, now: i64) -> Result<()> {
+        self.writes.others.push(call!(query!("duty_ran"), text(name), now));
+        Ok(())
     }
 
     fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned> {

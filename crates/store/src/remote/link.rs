@@ -18,7 +18,8 @@ use tonic::{Code, Request, Status};
 use super::shapes::{self, BytesCodec, CommittedShape, Down, ErrorShape, PROTOCOL, Up};
 use crate::clock::{ServerTime, monotonic_ms};
 use crate::sync::{Condvar, Mutex};
-use crate::{Done, Op};
+use crate::threads;
+use crate::{CommitError, Done, Op};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ type Told = Arc<dyn Fn() + Send + Sync>;
 
 /// What became of a batch.
 pub(super) enum Outcome {
-    Done(Result<Box<CommittedShape>, Error>),
+    Done(Result<Box<CommittedShape>, CommitError>),
     /// The server said before it left that it would not store it.
     NotStored,
     /// The connection broke after it was sent.
@@ -120,11 +121,15 @@ impl Link {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| broken(&e))?;
         let handle = runtime.handle().clone();
         let (closing, closed) = watch::channel(false);
-        let keeps = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("tasker-remote".into())
-            .spawn(move || runtime.block_on(keep(&keeps, &endpoints, closed)))
-            .map_err(|e| broken(&e))?;
+        let (keeps, fails) = (shared.clone(), shared.clone());
+        let body = move || runtime.block_on(keep(&keeps, &endpoints, closed));
+        let thread = threads::spawn("tasker-remote", body, move |said| {
+            let message =
+                format!("the thread that keeps the connection to {} ended in a panic ({said})", fails.address);
+            let error =
+                Error::new(Kind::Bug, "engine_failed", message).hint("start the process again; please report it");
+            fails.down(Some((error, true)));
+        })?;
         let link = Link {
             shared,
             turn: Mutex::default(),
@@ -251,10 +256,9 @@ impl Drop for Link {
             return;
         }
         self.closing.send_replace(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the connection ended in a panic");
+        if let Some(thread) = self.thread.take() {
+            // A panic has been told.
+            let _ = thread.join();
         }
     }
 }
@@ -427,7 +431,7 @@ async fn converse(
                 shared.time.observe(state.sent_ms, monotonic_ms(), now);
                 if let Some(waits) = state.pending.take() {
                     // Whoever sent it waits for it.
-                    let _ = waits.try_send(Outcome::Done(outcome.map_err(|e: ErrorShape| e.into())));
+                    let _ = waits.try_send(Outcome::Done(outcome.map_err(CommitError::from)));
                 }
             }
             Down::Changed => shared.heard(),

@@ -14,10 +14,11 @@ use tasker_core::graph::Workflow;
 use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
 use uuid::Uuid;
 
+use crate::attempt::{self, Attempt, Blame};
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, Op, StepRecord, Store, TaskRecord,
-    TemplateRecord, WatchedRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, EventRecord, Op, StepRecord, Store,
+    TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use link::{Link, Outcome};
 use shapes::{Ask, OpShape, Up};
@@ -60,32 +61,8 @@ impl Remote {
         Ok(Remote { url: format!("tasker://{}", addresses.join(",")), workflows: Workflows::default(), link })
     }
 
-    fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Error> {
-        let answer = self.link.ask(shapes::bytes(ask))?;
-        let answer: shapes::Answer = shapes::read(&answer)?;
-        shapes::read(answer?.get().as_bytes())
-    }
-}
-
-fn unknown(at: &str) -> Error {
-    Error::new(
-        Kind::Unavailable,
-        "commit_unknown",
-        format!("the connection to {at} broke before it said whether this was done"),
-    )
-    .hint("look whether it was done before doing it again, or repeat it with an idempotency key")
-}
-
-impl Store for Remote {
-    fn url(&self) -> &str {
-        &self.url
-    }
-
-    fn durability(&self) -> String {
-        self.link.durability()
-    }
-
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
+    /// Sends a batch to the server and waits for what becomes of it.
+    fn send(&self, batch: &Batch) -> Result<Committed, CommitError> {
         let mut known: Vec<i64> = batch
             .ops
             .iter()
@@ -105,10 +82,11 @@ impl Store for Remote {
         if message.len() > shapes::MESSAGE_MAX {
             let (size, max) = (message.len() >> 20, shapes::MESSAGE_MAX >> 20);
             let message = format!("{size} MiB in one request to {}; at most {max} MiB are taken", self.url);
-            return Err(Error::new(Kind::TooLarge, "message_too_large", message).hint("create fewer tasks in one call"));
+            let error = Error::new(Kind::TooLarge, "message_too_large", message);
+            return Err(CommitError::Refused(error.hint("store it elsewhere and pass a reference")));
         }
         loop {
-            match self.link.commit(&message)? {
+            match self.link.commit(&message).map_err(CommitError::NotStored)? {
                 Outcome::Done(answer) => {
                     let done: shapes::CommittedShape = *answer?;
                     self.link.note(batch.ops, done.results());
@@ -122,6 +100,64 @@ impl Store for Remote {
                 Outcome::Unknown => return Err(unknown(&self.url)),
             }
         }
+    }
+
+    fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Error> {
+        let answer = self.link.ask(shapes::bytes(ask))?;
+        let answer: shapes::Answer = shapes::read(&answer)?;
+        shapes::read(answer?.get().as_bytes())
+    }
+}
+
+fn unknown(at: &str) -> CommitError {
+    let error = Error::new(
+        Kind::Unavailable,
+        "commit_unknown",
+        format!("the connection to {at} broke before it said whether this was done"),
+    )
+    .hint("look whether it was done before doing it again, or repeat it with an idempotency key");
+    CommitError::Unknown(error)
+}
+
+/// A commit by way of the server.
+struct Commit<'a>(&'a Remote);
+
+impl Attempt for Commit<'_> {
+    type Trouble = CommitError;
+
+    fn attempt(&mut self, batch: &Batch, _hurried: bool) -> Result<Committed, CommitError> {
+        self.0.send(batch)
+    }
+
+    fn works(&mut self) -> bool {
+        // The server has looked.
+        false
+    }
+
+    fn blame(&self, trouble: &CommitError) -> Blame {
+        match trouble {
+            CommitError::NotStored(_) => Blame::Store,
+            CommitError::Unknown(_) => Blame::Unknown,
+            CommitError::Refused(_) => Blame::Operation,
+        }
+    }
+
+    fn error(&self, trouble: CommitError) -> Error {
+        trouble.into()
+    }
+}
+
+impl Store for Remote {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn durability(&self) -> String {
+        self.link.durability()
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        attempt::commit(&mut Commit(self), batch)
     }
 
     fn version(&self) -> Result<u64, Error> {

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::sync::Mutex;
 use crate::tables::{batches_from, batches_to};
-use crate::{ClaimRequest, Claimed, Committed, CutShort, Done, Idempotency, NewTask, Op, Published, Store, TaskInfo};
+use crate::{
+    ClaimRequest, Claimed, CommitError, Committed, CutShort, Done, Idempotency, NewTask, Op, Published, Store, TaskInfo,
+};
 
 /// Version of the protocol, and the oldest one that a server still speaks: that of the release before, if there is one
 /// whose workers have heartbeats.
@@ -308,8 +310,8 @@ pub enum Down {
     },
     /// Answers a commit.
     Done {
-        /// What it did; an error: nothing was stored.
-        outcome: Result<Box<CommittedShape>, ErrorShape>,
+        /// What it did.
+        outcome: Result<Box<CommittedShape>, CommitErrorShape>,
         /// The server's clock, Unix milliseconds.
         now: i64,
     },
@@ -321,16 +323,70 @@ pub enum Down {
     Refused(ErrorShape),
 }
 
+/// What became of something that was neither done nor refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unsettled {
+    /// See [`CommitError::NotStored`].
+    NotStored,
+    /// See [`CommitError::Unknown`].
+    Unknown,
+}
+
+impl Unsettled {
+    fn of(error: &CommitError) -> Option<Unsettled> {
+        match error {
+            CommitError::NotStored(_) => Some(Unsettled::NotStored),
+            CommitError::Unknown(_) => Some(Unsettled::Unknown),
+            CommitError::Refused(_) => None,
+        }
+    }
+}
+
+/// Why a batch was not done, as it crosses.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CommitErrorShape {
+    #[serde(flatten)]
+    error: ErrorShape,
+    #[serde(default)]
+    unsettled: Option<Unsettled>,
+}
+
+impl From<CommitError> for CommitErrorShape {
+    fn from(error: CommitError) -> CommitErrorShape {
+        CommitErrorShape { unsettled: Unsettled::of(&error), error: Error::from(error).into() }
+    }
+}
+
+impl From<CommitErrorShape> for CommitError {
+    fn from(shape: CommitErrorShape) -> CommitError {
+        settled(shape.error, shape.unsettled)
+    }
+}
+
+fn settled(error: ErrorShape, unsettled: Option<Unsettled>) -> CommitError {
+    let error = Error::from(error);
+    match unsettled {
+        Some(Unsettled::NotStored) => CommitError::NotStored(error),
+        Some(Unsettled::Unknown) => CommitError::Unknown(error),
+        None => CommitError::Refused(error),
+    }
+}
+
 /// [`Committed`], each task's information once.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CommittedShape {
     results: Vec<Result<Done, ErrorShape>>,
+    /// Of those results that are errors, the ones that are no refusals.
+    #[serde(default)]
+    unsettled: Vec<(usize, Unsettled)>,
     claimed: Vec<Vec<ClaimedShape>>,
     infos: Vec<InfoShape>,
     rested: Vec<(i64, i64)>,
     cut_short: Vec<CutShort>,
     published: Vec<Published>,
     left_ready: bool,
+    #[serde(default)]
+    claims_unknown: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -384,7 +440,8 @@ impl InfoShape {
 impl CommittedShape {
     /// As it crosses. The time of the next wake-up stays with the server, which sees to it.
     pub fn of(committed: Committed) -> CommittedShape {
-        let Committed { results, claimed, rested, cut_short, published, left_ready, next_wake: _ } = committed;
+        let Committed { results, claimed, rested, cut_short, published, left_ready, claims_unknown, next_wake: _ } =
+            committed;
         let mut infos: Vec<InfoShape> = Vec::new();
         let mut shape = |c: Claimed| {
             if let Some(info) = &c.info
@@ -407,14 +464,19 @@ impl CommittedShape {
             }
         };
         let claimed = claimed.into_iter().map(|claim| claim.into_iter().map(&mut shape).collect()).collect();
+        let unsettled = |(at, result): (usize, &Result<Done, CommitError>)| {
+            result.as_ref().err().and_then(Unsettled::of).map(|unsettled| (at, unsettled))
+        };
         CommittedShape {
-            results: results.into_iter().map(|r| r.map_err(ErrorShape::from)).collect(),
+            unsettled: results.iter().enumerate().filter_map(unsettled).collect(),
+            results: results.into_iter().map(|r| r.map_err(|e| Error::from(e).into())).collect(),
             claimed,
             infos,
             rested: rested.into_iter().map(|(task, state)| (task, state.code())).collect(),
             cut_short,
             published,
             left_ready,
+            claims_unknown,
         }
     }
 
@@ -440,14 +502,18 @@ impl CommittedShape {
             suspect: c.suspect,
         };
         let state = |(task, code)| Some((task, tasker_core::state::TaskState::from_code(code)?));
+        let unsettled = self.unsettled;
+        let class = |at| unsettled.iter().find(|(of, _)| *of == at).map(|(_, unsettled)| *unsettled);
+        let results = self.results.into_iter().enumerate();
         Ok(Committed {
-            results: self.results.into_iter().map(|r| r.map_err(Error::from)).collect(),
+            results: results.map(|(at, result)| result.map_err(|error| settled(error, class(at)))).collect(),
             claimed: self.claimed.into_iter().map(|c| c.into_iter().map(claim).collect()).collect(),
             rested: self.rested.into_iter().filter_map(state).collect(),
             cut_short: self.cut_short,
             next_wake: None,
             published: self.published,
             left_ready: self.left_ready,
+            claims_unknown: self.claims_unknown,
         })
     }
 }

@@ -12,25 +12,24 @@ mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::sync::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use tasker_core::graph::Workflow;
 use tasker_core::state::StepState;
-use tasker_wire::{DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, TaskFilter};
+use tasker_wire::{DeadLetterFilter, DoctorReport, DutyView, Error, EventFilter, Kind, TaskFilter};
 use uuid::Uuid;
 
 pub use backup::{Backup, backup, restore};
 
+use crate::attempt::{self, Attempt, Blame};
 use crate::clock::{monotonic_ms, wall_ms};
-use crate::commit::commit;
 use crate::tables::{step_id, version_key};
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, Committed, DeadLetterRecord, EventRecord, StepRecord, Store, TaskRecord,
-    TemplateRecord, WatchedRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, EventRecord, StepRecord, Store,
+    TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 
 macro_rules! query {
@@ -46,6 +45,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/003_retention.sql"),
     include_str!("migrations/004_liveness.sql"),
 ];
+/// Changes nothing, and needs everything that a commit does.
+const PROBE: &str = "UPDATE tasks SET id = id WHERE false; UPDATE steps SET id = id WHERE false; \
+     DELETE FROM ready WHERE false; INSERT INTO attempts SELECT * FROM attempts WHERE false;";
 /// Readers kept open when idle.
 const READERS_MAX: usize = 4;
 /// Longest wait for another process's write before it is called trouble.
@@ -73,8 +75,6 @@ struct Writer {
     high_water: i64,
 }
 
-static MEMORY_STORES: AtomicU64 = AtomicU64::new(0);
-
 impl Sqlite {
     /// Opens or creates the store of a URL: `sqlite:///absolute.db`, `sqlite://relative.db` or `sqlite::memory:`.
     ///
@@ -82,8 +82,8 @@ impl Sqlite {
     pub fn open(url: &str) -> Result<Sqlite, Error> {
         let in_memory = is_in_memory(url);
         let path = if in_memory {
-            let number = MEMORY_STORES.fetch_add(1, Ordering::Relaxed);
-            std::env::temp_dir().join(format!("tasker-memory-{}-{number}.db", std::process::id()))
+            // Nobody else's name: a number of a process comes again, in a container at once.
+            std::env::temp_dir().join(format!("tasker-memory-{}.db", Uuid::now_v7().simple()))
         } else {
             Sqlite::file_of(url).ok_or_else(|| {
                 Error::new(Kind::Invalid, "invalid_url", format!("`{url}` is not a SQLite URL"))
@@ -259,23 +259,45 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), Error> {
     tx.commit().map_err(trouble)
 }
 
-/// Whether the database as a whole is in trouble, rather than the statement at hand.
-fn is_environment(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DiskFull
+/// A commit on the one connection that writes.
+struct Commit<'a> {
+    store: &'a Sqlite,
+    writer: std::sync::MutexGuard<'a, Writer>,
+}
+
+impl Attempt for Commit<'_> {
+    type Trouble = rusqlite::Error;
+
+    fn attempt(&mut self, batch: &Batch, _hurried: bool) -> rusqlite::Result<Committed> {
+        tables::attempt(self.store, &mut self.writer, batch)
+    }
+
+    fn works(&mut self) -> bool {
+        let written = Transaction::new(&mut self.writer.conn, TransactionBehavior::Immediate)
+            .and_then(|tx| tx.execute_batch(PROBE));
+        written.is_ok()
+    }
+
+    fn blame(&self, error: &rusqlite::Error) -> Blame {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::ReadOnly
                 | ErrorCode::CannotOpen
-                | ErrorCode::DatabaseCorrupt
                 | ErrorCode::NotADatabase
-                | ErrorCode::OutOfMemory
-                | ErrorCode::FileLockingProtocolFailed
-        )
-    )
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Blame::Store,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::OutOfMemory) => Blame::Either,
+            _ => Blame::Operation,
+        }
+    }
+
+    fn error(&self, error: rusqlite::Error) -> Error {
+        self.store.trouble(error)
+    }
 }
 
 fn trouble(error: rusqlite::Error, path: &Path) -> Error {
@@ -333,9 +355,8 @@ impl Store for Sqlite {
         }
     }
 
-    fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
-        let mut writer = self.writer.lock();
-        commit(batch, |batch| tables::attempt(self, &mut writer, batch), is_environment, |e| self.trouble(e))
+    fn commit(&self, batch: &Batch) -> Result<Committed, CommitError> {
+        attempt::commit(&mut Commit { store: self, writer: self.writer.lock() }, batch)
     }
 
     fn version(&self) -> Result<u64, Error> {
@@ -518,6 +539,8 @@ impl Store for Sqlite {
 
     fn doctor(&self, now: i64) -> Result<DoctorReport, Error> {
         let (findings, tasks, steps, rejected) = self.read(|conn| read::doctor(conn, now))?;
+        let duty = |r: &rusqlite::Row| Ok(DutyView { name: r.get(0)?, last_ran_at: crate::time(r.get(1)?) });
+        let duties = self.read(|conn| conn.prepare_cached(query!("duties"))?.query_map([], duty)?.collect())?;
         Ok(DoctorReport {
             healthy: findings.iter().all(|f| f.violations == 0),
             url: self.url.clone(),
@@ -526,6 +549,7 @@ impl Store for Sqlite {
             steps,
             rejected,
             findings,
+            duties,
         })
     }
 }

@@ -365,6 +365,10 @@ impl Tables for Rows<'_> {
         self.each(query!("event_replay"), ids, now)
     }
 
+    fn duty_ran(&mut self, name: &str, now: i64) -> Result<()> {
+        self.run(query!("duty_ran"), params![name, now]).map(drop)
+    }
+
     fn prune(&mut self, before: i64, limit: usize) -> Result<Pruned> {
         let found: Vec<(i64, i64)> = self
             .statement(query!("prune_find"))?

@@ -19,15 +19,17 @@ steps: [{name: a, handler: h}, {name: b, handler: h, depends_on: [a]}]
 ";
 
 pub fn commit(store: &dyn Store, ops: &[Op], claims: &[ClaimRequest]) -> Result<Committed, Error> {
-    store.commit(&Batch {
-        ops,
-        claims,
-        now: NOW,
-        jitter_seed: None,
-        max_crashes: 3,
-        holding: Default::default(),
-        knows: &|_| false,
-    })
+    store
+        .commit(&Batch {
+            ops,
+            claims,
+            now: NOW,
+            jitter_seed: None,
+            max_crashes: 3,
+            holding: Default::default(),
+            knows: &|_| false,
+        })
+        .map_err(Error::from)
 }
 
 pub fn register(store: &dyn Store) -> (i64, Arc<Workflow>) {

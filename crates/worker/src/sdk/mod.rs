@@ -9,7 +9,7 @@ mod registry;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tasker_core::retry;
-use tasker_runtime::{Engine, TemplateFile};
+use tasker_runtime::{Engine, TemplateFile, threads};
 use tasker_wire::{Error, Failure, Kind, Report, StepError as WireError, json_of};
 use tokio::runtime::Runtime;
 
@@ -551,20 +551,18 @@ impl WorkerBuilder {
         let code = Arc::new(Code { handlers: self.handlers, listeners: self.listeners, faults: self.faults });
         let mut dispatch = Vec::new();
         for number in 0..std::thread::available_parallelism().map_or(2, usize::from) + 1 {
-            let (core, code, handle) = (core.clone(), code.clone(), runtime.handle().clone());
-            let thread = std::thread::Builder::new()
-                .name(format!("tasker-worker-{number}"))
-                .spawn(move || dispatch_steps(&core, &code, &handle))
-                .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
-            dispatch.push(thread);
+            let (fails, core, code, handle) = (core.clone(), core.clone(), code.clone(), runtime.handle().clone());
+            let body = move || dispatch_steps(&core, &code, &handle);
+            dispatch.push(threads::spawn(&format!("tasker-worker-{number}"), body, move |said| {
+                fails.fail(&format!("a thread that hands steps to handlers ended in a panic ({said})"));
+            })?);
         }
         if hears {
-            let (core, code) = (core.clone(), code.clone());
-            let thread = std::thread::Builder::new()
-                .name("tasker-events".into())
-                .spawn(move || tell_events(&core, &code.listeners))
-                .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
-            dispatch.push(thread);
+            let (fails, core, code) = (core.clone(), core.clone(), code.clone());
+            let body = move || tell_events(&core, &code.listeners);
+            dispatch.push(threads::spawn("tasker-events", body, move |said| {
+                fails.fail(&format!("the thread that hands on domain events ended in a panic ({said})"));
+            })?);
         }
         Ok(Worker { core, runtime: Some(runtime), dispatch, announce: self.announce })
     }
@@ -615,8 +613,14 @@ impl Worker {
     }
 
     /// Works until the process is told to end (SIGINT, SIGTERM), then drains; a second signal ends at once. True if every
-    /// handler ended in time.
+    /// handler ended in time; an error if the worker cannot go on.
+    ///
+    /// Blocks; within a tokio runtime it takes the thread it is called on, so that `tokio::task::spawn_blocking` fits.
     pub fn run(self) -> std::io::Result<bool> {
+        threads::blocking(|| self.run_here())
+    }
+
+    fn run_here(self) -> std::io::Result<bool> {
         use tokio::signal::unix::{SignalKind, signal};
         let Some(runtime) = &self.runtime else { return Ok(true) };
         let (mut interrupt, mut terminate) = {
@@ -631,9 +635,16 @@ impl Worker {
             eprintln!("tasker worker ready: {templates} templates, {handlers} handlers, slots {slots}, url {url}");
         }
         let handle = runtime.handle().clone();
-        handle.block_on(async {
-            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+        let failure = handle.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => None,
+                _ = terminate.recv() => None,
+                why = self.core.failure() => Some(why),
+            }
         });
+        if let Some(why) = failure {
+            return Err(std::io::Error::other(format!("the worker cannot go on: {why}")));
+        }
         handle.spawn(async move {
             let code = tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 };
             std::process::exit(code);
@@ -651,9 +662,8 @@ impl Worker {
     fn end(&mut self) {
         self.core.close();
         for thread in self.dispatch.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a worker thread ended in a panic");
-            }
+            // A panic has been told.
+            let _ = thread.join();
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -676,7 +686,9 @@ fn dispatch_steps(core: &Arc<WorkerCore>, code: &Arc<Code>, runtime: &tokio::run
             core.wait(Duration::from_secs(1));
             continue;
         };
-        let handler = match code.resolve(&job) {
+        // A resolver is the user's code too.
+        let resolved = catch_unwind(AssertUnwindSafe(|| code.resolve(&job)));
+        let handler = match resolved.unwrap_or_else(|panic| Err(panicked("the resolver of handlers", &*panic))) {
             Ok(Some(handler)) => handler,
             Ok(None) => {
                 core.finish_not_found(&job, None);
@@ -735,7 +747,7 @@ fn tell_events(core: &WorkerCore, listeners: &Listeners) {
 async fn run(core: Arc<WorkerCore>, code: Arc<Code>, handler: Arc<dyn StepHandler>, job: Arc<Job>) {
     let started = Instant::now();
     let context = StepContext { job: job.clone() };
-    let call = CatchPanic(AssertUnwindSafe(handler.call(&context)));
+    let call = CatchPanic(AssertUnwindSafe(Box::pin(async { handler.call(&context).await })));
     let outcome = tokio::select! {
         outcome = call => outcome,
         // The future is dropped: a cancelled handler stops at its next await, and has nothing to say.
@@ -776,6 +788,10 @@ fn report(outcome: Result<StepOutcome, StepError>, execution_us: i64) -> Report 
     }
 }
 
+fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> StepError {
+    StepError::retryable(format!("{who} panicked: {}", threads::said(panic))).error_type("panic")
+}
+
 /// Turns a panic of the handler into a failure of the attempt.
 struct CatchPanic<F>(AssertUnwindSafe<F>);
 
@@ -786,14 +802,7 @@ impl<F: Future<Output = Result<StepOutcome, StepError>> + Unpin> Future for Catc
         let inner = Pin::new(&mut self.0.0);
         match std::panic::catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(poll) => poll,
-            Err(panic) => {
-                let said = panic
-                    .downcast_ref::<&str>()
-                    .map(ToString::to_string)
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".into());
-                Poll::Ready(Err(StepError::retryable(format!("the handler panicked: {said}")).error_type("panic")))
-            }
+            Err(panic) => Poll::Ready(Err(panicked("the handler", &*panic))),
         }
     }
 }
