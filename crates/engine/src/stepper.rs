@@ -27,7 +27,7 @@ pub fn declare_gone(engine: &crate::Engine, name: &str) -> Result<(), Error> {
     let (now, max_crashes) = (engine.now(), engine.max_crashes());
     let batch =
         tasker_store::Batch { ops: &ops, claims: &[], holding, now, jitter_seed: None, max_crashes, knows: &|_| true };
-    store.commit(&batch).map(drop)
+    store.commit(&batch).map(drop).map_err(Error::from)
 }
 
 /// One process on a store, without threads.

@@ -408,6 +408,8 @@ pub struct Committed {
     pub published: Vec<Published>,
     /// Steps were queued that no claim of this commit took.
     pub left_ready: bool,
+    /// Nobody knows what the claims were given: it goes back with an [`Op::Heartbeat`] that says what is held.
+    pub claims_unknown: bool,
 }
 
 impl Committed {
