@@ -23,7 +23,7 @@ pub enum Fate {
     DiesBefore,
     /// The process dies after it, before it hears of it.
     DiesAfter,
-    /// The store takes it, and the process hears that it did not.
+    /// The store takes it, and the process does not hear what became of it.
     LosesAnswer,
     /// The process has died.
     Dead,
@@ -326,7 +326,7 @@ impl Store for View {
             }));
         }
         let is_idle =
-            |r: &Result<Done, Error>| matches!(r, Ok(Done::Due(0) | Done::Beat { alive: true } | Done::Gone(None)));
+            |r: &Result<Done, CommitError>| matches!(r, Ok(Done::Due(0) | Done::Beat { alive: true } | Done::Gone(None)));
         let hands_back = batch.ops.iter().any(|op| matches!(op, Op::Heartbeat { held: Some(_), .. }));
         let idle = committed.results.iter().all(is_idle) && given.is_empty() && !hands_back;
         let mut book = self.book.lock();
@@ -347,7 +347,7 @@ impl Store for View {
         }
         if fate == Fate::LosesAnswer {
             book.seats[self.process].fate = Fate::Fine;
-            return Err(unavailable());
+            return Err(CommitError::Unknown(unavailable()));
         }
         Ok(committed)
     }

@@ -204,7 +204,15 @@ fn a_statement_that_fails_for_one_operation_fails_that_one() {
         // Where nothing can be stored, nothing is to blame.
         psql(name).batch_execute("ALTER TABLE attempts RENAME TO elsewhere").unwrap();
         let ops = [success(&w, &committed.claimed[0][0]), creation(&template, "{}").1];
-        let batch = Batch { ops: &ops, claims: &[], now: NOW, jitter_seed: None, max_crashes: 3, knows: &|_| false };
+        let batch = Batch {
+            ops: &ops,
+            claims: &[],
+            holding: Default::default(),
+            now: NOW,
+            jitter_seed: None,
+            max_crashes: 3,
+            knows: &|_| false,
+        };
         assert!(matches!(store.commit(&batch), Err(CommitError::NotStored(_))), "{code}");
     }
 }

@@ -11,7 +11,7 @@ use tasker_runtime::{Attach, Engine, Given, Options, Session, TemplateFile};
 use tasker_store::sqlite::Sqlite;
 use tasker_store::{
     AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, EventRecord, StepRecord, Store,
-    TaskRecord, TemplateRecord, WorkerRecord,
+    TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use tasker_wire::{
     DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, Report, TaskFilter, TaskRequest, json_text,
@@ -70,6 +70,12 @@ impl Store for Faulty {
     fn version(&self) -> Result<u64, Error> {
         assert!(!*self.version_panics.lock(), "a panic, as the test wants it");
         self.inner.version()
+    }
+    fn clock_offset(&self) -> i64 {
+        self.inner.clock_offset()
+    }
+    fn watched(&self) -> Result<Vec<WatchedRecord>, Error> {
+        self.inner.watched()
     }
     fn next_wake(&self) -> Result<Option<i64>, Error> {
         self.inner.next_wake()
