@@ -325,8 +325,9 @@ impl Store for View {
                 fence: c.fence,
             }));
         }
-        let is_idle =
-            |r: &Result<Done, CommitError>| matches!(r, Ok(Done::Due(0) | Done::Beat { alive: true } | Done::Gone(None)));
+        let is_idle = |r: &Result<Done, CommitError>| {
+            matches!(r, Ok(Done::Due(0) | Done::Beat { alive: true } | Done::Gone(None)))
+        };
         let hands_back = batch.ops.iter().any(|op| matches!(op, Op::Heartbeat { held: Some(_), .. }));
         let idle = committed.results.iter().all(is_idle) && given.is_empty() && !hands_back;
         let mut book = self.book.lock();

@@ -603,7 +603,8 @@ impl Loop {
         }
         all.sort_by_key(|request| turn_of(&request.op));
         // Unless this commit fails.
-        (self.beats_now, self.is_unsure) = (false, false);
+        self.beats_now = false;
+        self.is_unsure &= beating.len() < sessions.len();
         self.commit(shared, all, &sessions, &claimants, &claims, now);
     }
 

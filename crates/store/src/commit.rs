@@ -17,8 +17,7 @@ use crate::message::Source;
 use crate::tables::{AuditRow, Found, Head, NewAttempt, Ready, Stop, Tables, TaskRow, former_name, split, step_id};
 use crate::{
     Batch, ClaimRequest, Claimed, CommitError, Committed, CutShort, Done, NewTask, NewWorker, Op, Order, PreparedEvent,
-    TaskInfo,
-    TemplateSource,
+    TaskInfo, TemplateSource,
 };
 
 /// How long a due row that cannot be handled is left alone, milliseconds.
