@@ -1,5 +1,5 @@
-//! Keeps what is linked small without a loss to backtraces: line tables, which name file and line, are compressed, and only names of functions
-//! that other parts of the program call are kept.
+//! Keeps what is linked small: line tables, by which backtraces name file and line, are compressed, and functions that nothing outside of
+//! their part of a crate calls go without a name.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

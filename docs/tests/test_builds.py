@@ -7,6 +7,7 @@ import re
 import subprocess
 import zipfile
 from collections import defaultdict
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,23 @@ def test_backtraces_name_file_and_line_in_our_own_crates(shipped: object, tmp_pa
         assert len(named) == len(functions), f"{crate}: {places}"
 
 
-def test_what_is_shipped_is_small() -> None:
-    (wheel,) = DIST.glob("tasker_engine-*.whl")
+def test_the_binary_is_small() -> None:
     assert BINARY.stat().st_size <= 25 * MB
-    # 10 MB are the aim: line tables take 3 of 11, one of them for the standard library's, which cannot be left out.
-    assert wheel.stat().st_size <= 12 * MB
+
+
+def size_of_wheel() -> int:
+    (wheel,) = DIST.glob("tasker_engine-*.whl")
+    return wheel.stat().st_size
+
+
+def test_the_wheel_does_not_grow() -> None:
+    assert size_of_wheel() <= 12 * MB
+
+
+AIM_BY = date(2027, 1, 31)
+WHY = f"line tables take 3 of its 11 MB, one of them for the standard library's; to be mended by {AIM_BY}"
+
+
+@pytest.mark.xfail(date.today() <= AIM_BY, reason=WHY, strict=True)
+def test_the_wheel_is_small() -> None:
+    assert size_of_wheel() <= 10 * MB

@@ -346,8 +346,14 @@ pub(crate) fn is_ours(error: &Error) -> bool {
     matches!(error.code, "python_unusable" | "ruby_unusable" | "cargo_unusable" | "worker_ended")
 }
 
-/// Whether a process of this machine is there.
+/// Whether a process of this machine runs. One that has ended may be listed for long where nobody takes note of its end, as in a
+/// container whose first program is none that does.
 pub(crate) fn is_running(pid: u32) -> bool {
+    if let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // After the name, which may hold anything, stands the state.
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        return !matches!(state, Some('Z' | 'X'));
+    }
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_none_or(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }

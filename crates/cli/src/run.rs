@@ -18,6 +18,8 @@ use crate::{Context, INTERRUPTED, actor, interrupt, template};
 
 /// Longest time between two looks at the task.
 const LOOK: Duration = Duration::from_millis(50);
+/// Time between two looks for a worker that has the handlers. One that was there at first may have been dying, or die later.
+const LOOK_FOR_WORKERS: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn run(args: &Run, ctx: &Context) -> Result<i32> {
@@ -43,9 +45,15 @@ pub(crate) fn run(args: &Run, ctx: &Context) -> Result<i32> {
     // An existing task may have ended long ago.
     let mut worker = match engine.wait(created.task_uuid, Duration::ZERO) {
         Ok(_) => None,
-        Err(_) => prepared.lend_worker(args, ctx, &engine)?,
+        Err(_) => {
+            let lent = prepared.lend_worker(args, ctx, &engine)?;
+            if lent.is_none() {
+                prepared.note_who_is_missing(args, &engine)?;
+            }
+            lent
+        }
     };
-    let task = match follow.until_rest(&mut worker)? {
+    let task = match follow.until_rest(&prepared, &mut worker)? {
         Some(task) => task,
         None => {
             output::note(&format!("interrupted; task {} goes on when a worker runs", created.task_uuid));
@@ -93,6 +101,14 @@ struct Prepared {
     files: Vec<String>,
     /// The template, if a file of it could be read.
     template: Option<Template>,
+}
+
+/// What no live worker serves.
+struct Unserved<'a> {
+    /// A queue or a handler of the template.
+    any: bool,
+    /// A queue from which nobody takes at all.
+    queue: Option<&'a str>,
 }
 
 impl Prepared {
@@ -145,8 +161,8 @@ impl Prepared {
         Ok(Prepared { namespace, project, files: files.into_iter().map(|f| f.path).collect(), template })
     }
 
-    /// Starts a worker for the time of the run, if no live one has the handlers and the project has some.
-    fn lend_worker(&self, args: &Run, ctx: &Context, engine: &Engine) -> Result<Option<WorkerProcess>, Error> {
+    /// The queue and handler of a step that no live worker has, if there is one.
+    fn unserved(&self, engine: &Engine) -> Result<Unserved<'_>, Error> {
         let wanted: Vec<(&str, Option<&str>)> = match &self.template {
             Some(t) => t
                 .steps
@@ -161,20 +177,31 @@ impl Prepared {
                 w.queues.iter().any(|q| q == queue) && handler.is_none_or(|h| w.handlers.iter().any(|has| has == h))
             })
         };
-        if wanted.iter().all(|(queue, handler)| served(queue, *handler)) {
+        Ok(Unserved {
+            any: !wanted.iter().all(|(queue, handler)| served(queue, *handler)),
+            queue: wanted.iter().map(|(queue, _)| *queue).find(|queue| !served(queue, None)),
+        })
+    }
+
+    /// Starts a worker for the time of the run, if no live one has the handlers and the project has some.
+    fn lend_worker(&self, args: &Run, ctx: &Context, engine: &Engine) -> Result<Option<WorkerProcess>, Error> {
+        let (Some(handlers), Some(_)) = (&self.project.handlers, &self.template) else { return Ok(None) };
+        if !self.unserved(engine)?.any {
             return Ok(None);
         }
-        if let (Some(handlers), Some(_)) = (&self.project.handlers, &self.template) {
-            let hold = args.watch && output::styled() && !ctx.json;
-            return WorkerProcess::start(handlers, &ctx.url, &self.files, hold).map(Some);
-        }
-        if let Some((queue, _)) = wanted.iter().find(|(queue, _)| !served(queue, None)) {
+        let hold = args.watch && output::styled() && !ctx.json;
+        WorkerProcess::start(handlers, &ctx.url, &self.files, hold).map(Some)
+    }
+
+    /// Says that the task waits, where nothing can be lent.
+    fn note_who_is_missing(&self, args: &Run, engine: &Engine) -> Result<(), Error> {
+        if let Some(queue) = self.unserved(engine)?.queue {
             let dir = project::shown(&args.dir.join("handlers"));
             output::note(&format!(
                 "no live worker takes from `{queue}` and there is no folder {dir}: the task waits until one does"
             ));
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -198,8 +225,9 @@ impl<'a> Follow<'a> {
     }
 
     /// Prints what happens until the task rests; `None` if interrupted.
-    fn until_rest(&mut self, worker: &mut Option<WorkerProcess>) -> Result<Option<TaskView>> {
+    fn until_rest(&mut self, prepared: &Prepared, worker: &mut Option<WorkerProcess>) -> Result<Option<TaskView>> {
         let mut look = LOOK;
+        let mut looked_for_workers = Instant::now();
         loop {
             let rests = match self.engine.wait(self.uuid, look) {
                 Ok(task) => Some(task),
@@ -230,6 +258,10 @@ impl<'a> Follow<'a> {
                 let ready = lent.is_ready();
                 *worker = None;
                 return Err(self.worker_ended(&status.to_string(), ready).into());
+            }
+            if worker.is_none() && looked_for_workers.elapsed() >= LOOK_FOR_WORKERS {
+                *worker = prepared.lend_worker(self.args, self.ctx, self.engine)?;
+                looked_for_workers = Instant::now();
             }
             if self.args.timeout.is_some_and(|limit| self.started.elapsed().as_secs_f64() >= limit) {
                 return Err(self.timed_out(&task, &steps).into());

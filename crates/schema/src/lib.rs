@@ -46,7 +46,7 @@ mod tests {
         let schema = Schema::compile(&json!({
             "type": "object", "required": ["a"], "properties": {"b": {"items": {"type": "integer"}}},
         }));
-        let found = schema.unwrap().violations(&json!({"b": [1, "x", 2.5]}));
+        let found = schema.expect("a schema").violations(&json!({"b": [1, "x", 2.5]}));
         let mut places: Vec<&str> = found.iter().map(|v| v.pointer.as_str()).collect();
         places.sort_unstable();
         assert_eq!(places, ["", "/b/1", "/b/2"]);
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn digits_beyond_a_float_count() {
-        let schema = Schema::compile(&json!({"maximum": 9_007_199_254_740_992_u64})).unwrap();
+        let schema = Schema::compile(&json!({"maximum": 9_007_199_254_740_992_u64})).expect("a schema");
         assert!(schema.violations(&json!(9_007_199_254_740_992_u64)).is_empty());
         assert_eq!(schema.violations(&json!(9_007_199_254_740_993_u64)).len(), 1);
     }

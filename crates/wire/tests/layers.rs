@@ -8,8 +8,10 @@ use std::path::Path;
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("wire", &[]),
+    ("schema", &[]),
     ("store", &["core", "wire"]),
-    ("engine", &["core", "store", "wire"]),
+    ("store-suite", &["core", "store", "wire"]),
+    ("engine", &["core", "schema", "store", "wire"]),
     ("worker", &["core", "runtime", "wire"]),
     ("server", &["runtime", "store", "wire"]),
     ("sdk", &["worker"]),

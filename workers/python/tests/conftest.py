@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any, Callable
 
 import pytest
 from tasker_core import HandlerRegistry, TaskerClient, Worker, WorkerConfig
+
+# A shell that starts something in the background has it ignore Ctrl-C, and everything below inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Bench:
