@@ -602,10 +602,8 @@ impl Loop {
     /// What a stored operation means for the workers of this process.
     fn hear(&mut self, shared: &Shared, sessions: &[Arc<Session>], op: &Op, result: &Result<Done, Error>) {
         match (op, result) {
-            (Op::Finish { task, no, fence, .. }, Ok(_)) => {
-                if sessions.iter().any(|s| s.forget((*task, *no, *fence))) {
-                    sessions.iter().for_each(|s| s.look_again());
-                }
+            (Op::Finish { task, no, fence, .. }, Ok(_)) if sessions.iter().any(|s| s.forget((*task, *no, *fence))) => {
+                sessions.iter().for_each(|s| s.look_again());
             }
             (Op::Heartbeat { worker, .. }, Ok(Done::Beat { alive: false })) => {
                 let Some(session) = sessions.iter().find(|s| s.worker() == *worker) else { return };
