@@ -207,6 +207,24 @@ struct Worker {
     name: String,
     session: Arc<Session>,
     jobs: Vec<Job>,
+    /// Reports that went through another process, which is named. They are kept until they are known to be stored.
+    handed: Vec<(usize, Op)>,
+}
+
+impl Worker {
+    /// Claims of steps at work, of those given and not begun, and of those whose reports are on their way.
+    fn claims(&self) -> Vec<(i64, u16, u32)> {
+        let at_work = self.jobs.iter().filter(|j| !j.lost).map(|j| &j.given.claimed);
+        let mut claims: Vec<_> = at_work.map(|c| (c.task, c.no, c.fence)).collect();
+        claims.extend(self.session.untaken());
+        claims.extend(self.handed.iter().filter_map(|(_, op)| reported(op)));
+        claims
+    }
+}
+
+/// The claim that a report is on.
+fn reported(op: &Op) -> Option<(i64, u16, u32)> {
+    if let Op::Finish { task, no, fence, .. } = op { Some((*task, *no, *fence)) } else { None }
 }
 
 /// Who waits for an answer.
@@ -945,6 +963,14 @@ impl<'a> World<'a> {
                 self.at(self.now + 50, Event::Wish(number));
             }
         }
+        // What others sent through it they send again.
+        let workers = self.processes.iter().enumerate().flat_map(|(own, p)| p.workers.iter().map(move |w| (own, w)));
+        let sent: Vec<(usize, Op)> = workers
+            .flat_map(|(own, w)| w.handed.iter().filter(|(by, _)| *by == process).map(move |(_, op)| (own, op.clone())))
+            .collect();
+        for (own, op) in sent {
+            self.deliver(own, op);
+        }
         // Where nobody sees it, its silence has to tell.
         if self.order.often(60) {
             let (delay, by_file) = (self.order.between(50, 300), self.order.often(50));
@@ -972,7 +998,7 @@ impl<'a> World<'a> {
             match (ask, answered) {
                 (Ask::Join(new), Ok(Done::Worker(row))) => {
                     let session = self.processes[process].stepper.seat(row, &new);
-                    let worker = Worker { name: new.name, session, jobs: Vec::new() };
+                    let worker = Worker { name: new.name, session, jobs: Vec::new(), handed: Vec::new() };
                     self.processes[process].workers.push(worker);
                 }
                 (Ask::Join(mut new), Err(_)) => {
@@ -1021,14 +1047,15 @@ impl<'a> World<'a> {
             let (cut, changed_outside) = worker.session.take_notices();
             if changed_outside {
                 // As a worker does: it looks which of its steps are still its own.
-                let claimed = worker.jobs.iter().filter(|j| !j.lost).map(|j| &j.given.claimed);
-                let held: Vec<_> = claimed.map(|c| (c.task, c.no, c.fence)).collect();
+                let held = worker.claims();
                 let (session, name) = (worker.session.clone(), worker.name.clone());
                 let lost = self.ground.store.lost(&held).unwrap_or_default();
                 for claim in &lost {
                     session.forget(*claim);
                 }
                 self.lose(process, &name, &lost);
+                let handed = &mut self.processes[process].workers[index].handed;
+                handed.retain(|(_, op)| reported(op).is_some_and(|claim| !lost.contains(&claim)));
             }
             let worker = &mut self.processes[process].workers[index];
             let taken = worker.session.try_take_many(64);
@@ -1130,9 +1157,10 @@ impl<'a> World<'a> {
                 copies.push(copy);
             }
         }
-        if copies[0].0 != process {
-            // Its own engine never hears of it.
-            session.forget((c.task, c.no, c.fence));
+        if copies[0].0 != process
+            && let Some(worker) = self.worker(process, name)
+        {
+            worker.handed.push((copies[0].0, op.clone()));
         }
         for (to, delay) in copies {
             if delay == 0 {

@@ -109,9 +109,16 @@ impl Session {
         self.inbox.lock().held.values().any(|is_suspect| *is_suspect)
     }
 
-    /// A claim has ended, whoever ended it; whether it was one of this worker's.
+    /// A claim has ended, whoever ended it; whether it was one of this worker's. If nobody has taken it yet, nobody will.
     pub fn forget(&self, claim: (i64, u16, u32)) -> bool {
-        let was_held = self.inbox.lock().held.remove(&claim).is_some();
+        let mut inbox = self.inbox.lock();
+        let was_held = inbox.held.remove(&claim).is_some();
+        let place = inbox.given.iter().position(|g| (g.claimed.task, g.claimed.no, g.claimed.fence) == claim);
+        if let Some(place) = place {
+            inbox.given.remove(place);
+            self.free_slots(1);
+        }
+        drop(inbox);
         if was_held {
             self.held_here.fetch_sub(1, Ordering::AcqRel);
         }

@@ -850,7 +850,8 @@ impl<'a> Rows<'a> {
     }
 
     fn write_steps(&mut self, mut unwoken: Vec<(i64, i64)>, mut dropped: Vec<(i64, i64)>, calls: &mut Vec<Call>) {
-        let (mut woken, mut taken): (Vec<(i64, i64)>, Vec<(i64, i64)>) = Default::default();
+        let mut woken: Vec<(i64, i64)> = Vec::new();
+        let mut taken: Vec<(i64, i64)> = Vec::new();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (id, entry) in &mut self.steps {
             let Some(entry) = entry.as_mut().filter(|e| e.is_changed) else { continue };
