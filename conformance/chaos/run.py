@@ -343,8 +343,26 @@ class Chaos:
         while self.open_tasks(client) > 0 and time.monotonic() < deadline:
             time.sleep(0.2)
         took = time.monotonic() - began
+        if self.open_tasks(client) > 0:
+            self.explain()
         report = self.account(client)
         return {**report, "poisoned": len(poisoned), "seconds": round(took, 1)}
+
+    def explain(self) -> None:
+        """What the database looks like while tasks are left that nobody goes on with."""
+        s = self.schema
+        for question in (
+            f"SELECT * FROM {s}.steps WHERE state NOT IN (SELECT state FROM {s}.steps GROUP BY 1 ORDER BY count(*) DESC LIMIT 1) LIMIT 20",
+            f"SELECT * FROM {s}.workers",
+            f"SELECT * FROM {s}.wakes LIMIT 20",
+            "SELECT pid, state, wait_event_type, wait_event, now() - xact_start AS since, left(query, 200) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
+            "SELECT pid, locktype, relation::regclass, mode, granted FROM pg_locks WHERE NOT granted OR locktype = 'advisory'",
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms",
+        ):
+            psql = self.database.run(str(self.database.bin / "psql"), "-x", "-d", self.database.url, "-c", question)
+            print(question, (psql.stdout + psql.stderr).decode(), file=sys.stderr)
+        log = self.database.data.parent / "server.log"
+        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-60:]), file=sys.stderr)
 
     def account(self, client: TaskerClient) -> dict[str, Any]:
         """Every task, step and attempt, from the history."""

@@ -3,17 +3,19 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use tasker_sim::report::{Totals, story};
 use tasker_sim::world::{Fault, Ground, Setup, run};
 
-const USAGE: &str = "tasker-sim [--seeds N] [--from N] [--seed N [--trace]] [--without FAULT]
+const USAGE: &str = "tasker-sim [--seeds N] [--from N] [--seed N [--trace]] [--without FAULT] [--store STORE]
 
   --seeds N        run N seeds (default 1000)
   --from N         the first of them (default 1)
   --seed N         run one seed
   --trace          with --seed: print everything that happens
-  --without FAULT  leave out a kind of fault: crash, freeze, channel, outage, clock, parting, release, operator";
+  --without FAULT  leave out a kind of fault: crash, freeze, channel, outage, clock, parting, release, operator
+  --store STORE    sqlite, in memory (default), or postgres: the server that TASKER_TEST_POSTGRES names (scripts/with-postgres
+                   starts one), in schemas that are made for this and stay";
 
 /// Seeds that share one store.
 const SEEDS_A_STORE: u64 = 100;
@@ -25,11 +27,23 @@ struct Arguments {
     from: u64,
     trace: bool,
     without: Vec<Fault>,
+    /// A PostgreSQL server instead of SQLite in memory.
+    server: Option<String>,
+}
+
+impl Arguments {
+    fn ground(&self, grounds: &mut u64) -> Result<Ground> {
+        *grounds += 1;
+        Ok(match &self.server {
+            Some(server) => Ground::postgres(server, &format!("sim_{:x}_{grounds}", std::process::id()))?,
+            None => Ground::new()?,
+        })
+    }
 }
 
 fn arguments() -> Result<Option<Arguments>> {
     use lexopt::prelude::*;
-    let mut found = Arguments { seeds: 1_000, from: 1, trace: false, without: Vec::new() };
+    let mut found = Arguments { seeds: 1_000, from: 1, trace: false, without: Vec::new(), server: None };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -42,6 +56,15 @@ fn arguments() -> Result<Option<Arguments>> {
                 let fault = Fault::ALL.into_iter().find(|f| f.name() == name);
                 found.without.push(fault.ok_or_else(|| anyhow::anyhow!("there is no fault `{name}`\n\n{USAGE}"))?);
             }
+            Long("store") => match parser.value()?.string()?.as_str() {
+                "sqlite" => found.server = None,
+                "postgres" => {
+                    let server = std::env::var("TASKER_TEST_POSTGRES");
+                    found.server =
+                        Some(server.context("TASKER_TEST_POSTGRES names no server: scripts/with-postgres does")?);
+                }
+                other => bail!("there is no store `{other}`\n\n{USAGE}"),
+            },
             Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
@@ -57,11 +80,12 @@ fn main() -> Result<ExitCode> {
     };
     let started = Instant::now();
     let mut totals = Totals::default();
-    let mut ground = Ground::new()?;
+    let mut grounds = 0;
+    let mut ground = arguments.ground(&mut grounds)?;
     for (done, seed) in (arguments.from..arguments.from + arguments.seeds).enumerate() {
         let done = done as u64;
         if done > 0 && done.is_multiple_of(SEEDS_A_STORE) {
-            ground = Ground::new()?;
+            ground = arguments.ground(&mut grounds)?;
         }
         let setup = Setup { trace: arguments.trace, without: arguments.without.clone(), ..Setup::new(seed) };
         let mut outcome = run(&ground, &setup);
@@ -78,7 +102,7 @@ fn main() -> Result<ExitCode> {
         if outcome.violation.is_some() {
             println!("{}", story(&setup, &outcome));
             // What is left of it would disturb the next.
-            ground = Ground::new()?;
+            ground = arguments.ground(&mut grounds)?;
         }
     }
     println!("{}", totals.line(started.elapsed()));

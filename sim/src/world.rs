@@ -10,6 +10,7 @@ use serde_json::Value;
 use tasker_core::state::TaskState;
 use tasker_runtime::stepper::Stepper;
 use tasker_runtime::{Given, Session};
+use tasker_store::postgres::Postgres;
 use tasker_store::sqlite::Sqlite;
 use tasker_store::sync::Mutex;
 use tasker_store::{Batch, Done, Holding, LetterOrder, NewWorker, Op, Order, RETURN_MS, Store, time};
@@ -156,10 +157,19 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// A fresh store with all templates.
+    /// A fresh SQLite store in memory with all templates.
     pub fn new() -> Result<Ground, Error> {
         let sqlite = Sqlite::open("sqlite::memory:")?;
         let file = sqlite.path().to_path_buf();
+        Ground::on(Arc::new(sqlite), file)
+    }
+
+    /// A schema with all templates on a PostgreSQL server; `schema` must not exist there, and stays.
+    pub fn postgres(server: &str, schema: &str) -> Result<Ground, Error> {
+        Ground::on(Arc::new(Postgres::open(&format!("{server}?schema={schema}"))?), PathBuf::new())
+    }
+
+    fn on(store: Arc<dyn Store>, file: PathBuf) -> Result<Ground, Error> {
         let (templates, ops): (Vec<String>, Vec<Op>) = templates::all().into_iter().unzip();
         let batch = Batch {
             ops: &ops,
@@ -170,10 +180,10 @@ impl Ground {
             max_crashes: 1,
             knows: &|_| false,
         };
-        for result in sqlite.commit(&batch)?.results {
+        for result in store.commit(&batch)?.results {
             result?;
         }
-        Ok(Ground { store: Arc::new(sqlite), file, templates, runs: AtomicU64::new(0) })
+        Ok(Ground { store, file, templates, runs: AtomicU64::new(0) })
     }
 
     /// Checks the whole store.

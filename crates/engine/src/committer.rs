@@ -886,6 +886,10 @@ impl Loop {
                         }
                     }
                     shared.inbox.lock().put_back(again);
+                    // Nobody told what else the commit brought about: it is found out like what other processes did.
+                    self.read_wake(shared);
+                    self.notice(shared);
+                    shared.tell_others();
                 }
                 Err(error) => {
                     tracing::warn!(%error, "it cannot be looked up yet what became of a commit");
