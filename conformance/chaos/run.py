@@ -350,19 +350,17 @@ class Chaos:
 
     def explain(self) -> None:
         """What the database looks like while tasks are left that nobody goes on with."""
-        s = self.schema
         for question in (
-            f"SELECT * FROM {s}.steps WHERE state NOT IN (SELECT state FROM {s}.steps GROUP BY 1 ORDER BY count(*) DESC LIMIT 1) LIMIT 20",
-            f"SELECT * FROM {s}.workers",
-            f"SELECT * FROM {s}.wakes LIMIT 20",
-            "SELECT pid, state, wait_event_type, wait_event, now() - xact_start AS since, left(query, 200) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
-            "SELECT pid, locktype, relation::regclass, mode, granted FROM pg_locks WHERE NOT granted OR locktype = 'advisory'",
-            "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms",
+            f"SELECT * FROM {self.schema}.steps WHERE state = 2 LIMIT 20",
+            f"SELECT * FROM {self.schema}.held LIMIT 20",
+            f"SELECT * FROM {self.schema}.wakes LIMIT 20",
+            f"SELECT * FROM {self.schema}.workers WHERE NOT gone",
+            "SELECT pid, state, wait_event, now() - xact_start AS since, left(query, 200) FROM pg_stat_activity",
         ):
             psql = self.database.run(str(self.database.bin / "psql"), "-x", "-d", self.database.url, "-c", question)
             print(question, (psql.stdout + psql.stderr).decode(), file=sys.stderr)
-        log = self.database.data.parent / "server.log"
-        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-60:]), file=sys.stderr)
+        log = (self.database.data.parent / "server.log").read_text(errors="replace").splitlines()
+        print("\n".join(log[-60:]), file=sys.stderr)
 
     def account(self, client: TaskerClient) -> dict[str, Any]:
         """Every task, step and attempt, from the history."""

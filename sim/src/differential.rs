@@ -235,7 +235,7 @@ impl Pair<'_> {
                 Some(Op::Heartbeat { worker, held: Some(held) })
             }
             // Which of many are taken first is open.
-            12 | 13 => Some(Op::Due { limit: 1_000 }),
+            12 | 13 => Some(Op::Due { limit: 1_000, skip: 0 }),
             14 => {
                 let worker = dice.one(&self.seats).0.worker;
                 let beat = dice.often(50).then(|| dice.between(1, 4));

@@ -93,18 +93,32 @@ impl AsyncEngine {
     pub async fn wait(&self, task: Uuid, timeout: Duration) -> Result<TaskView, Error> {
         let deadline = Instant::now() + timeout;
         loop {
-            let (send, mut receive) = channel(1);
+            let (send, receive) = channel(1);
             let looked =
                 self.with(move |engine| engine.look_or_wait(task, deadline, timeout, Waiter::Task(send))).await?;
             match looked {
                 Looked::Rests(view) => return Ok(*view),
                 Looked::Waits(number, left) => {
+                    // Whoever awaits this may give up: the place among the waiters is given back in any case, after the
+                    // channel was closed.
+                    let _place = Place { engine: &self.engine, task: number };
+                    let mut receive = receive;
                     // A word, silence or a closed engine all lead to another look.
                     let _ = tokio::time::timeout(left, receive.recv()).await;
-                    drop(receive);
-                    self.engine.stop_waiting(number);
                 }
             }
         }
+    }
+}
+
+/// A place among those who wait for a task.
+struct Place<'a> {
+    engine: &'a Engine,
+    task: i64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.engine.stop_waiting(self.task);
     }
 }

@@ -52,7 +52,11 @@ impl Clock {
         if (0..=FOLLOWED_MS).contains(&ahead_ms) {
             clock.last_ms.store(high_water, Ordering::Relaxed);
         }
-        if high_water > 0 && ahead_ms.abs() > DOUBTED_MS {
+        if high_water > 0 && ahead_ms < -DOUBTED_MS {
+            // As after any quiet night; still nothing is removed before another clock has agreed.
+            clock.doubted_ms.store(clock.mono_ms(), Ordering::Relaxed);
+        }
+        if ahead_ms > DOUBTED_MS {
             clock.doubt(ahead_ms, "the store was last written at another time than this machine's clock shows");
         }
         clock

@@ -36,6 +36,15 @@ const BEATS_A_LEASE: i64 = 3;
 const DUE_MAX: usize = 256;
 /// When due rows are looked for though it could not be read when the next one is due, milliseconds.
 const LOOK_AGAIN_MS: i64 = 1_000;
+/// Due steps at most that are passed over because they cannot be handled.
+const DUE_SKIP_MAX: usize = 64;
+/// How often what is left is tried when the engine ends.
+const LAST_TRIES: u32 = 3;
+/// How long a step rests of which nothing can be stored, milliseconds.
+const LET_GO_MS: i64 = 60_000;
+/// How long the workers beat often after a connection came about anew: whoever misses them because of the former one may be
+/// late to look, milliseconds.
+const RESTLESS_MS: i64 = 10_000;
 /// First and longest pause after the store could not commit.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// First and longest pause before an operation is tried again that another client's locks kept out.
@@ -55,6 +64,8 @@ enum From {
     Sender,
     /// As [`From::Sender`]; it says of a report that this could not be stored.
     LastWord,
+    /// As [`From::Sender`]; it lets go of a step of which not even that could be stored.
+    LetGo,
     /// The committer, which makes another when it is time.
     Committer,
 }
@@ -398,6 +409,7 @@ fn closed() -> Error {
 /// The loop; ends after [`Shared::close`].
 pub(crate) fn run(shared: &Shared) {
     let mut state = Loop::new(shared);
+    let mut tries = 0;
     loop {
         let timeout = state.timeout(shared);
         shared.next_wake.store(state.next_wake.unwrap_or(i64::MAX), Ordering::Release);
@@ -411,7 +423,10 @@ pub(crate) fn run(shared: &Shared) {
         shared.room.notify_all();
         let idle = requests.is_empty();
         state.turn(shared, requests);
-        if closing && (idle || state.pause.is_some()) {
+        tries += u32::from(closing && idle);
+        let is_done = idle && state.doubts.is_empty() && state.aside.is_empty();
+        if closing && (is_done || state.pause.is_some() || tries >= LAST_TRIES) {
+            state.tell_left(shared);
             return shared.end(&closed());
         }
     }
@@ -437,8 +452,16 @@ pub(crate) struct Loop {
     beats_now: bool,
     /// What the store gave may not have arrived: the next heartbeats say what is held.
     is_unsure: bool,
+    /// When a step may be claimed that is left to an idle worker until then.
+    claimable_at: Option<i64>,
     aside: Vec<Aside>,
     doubts: Vec<Doubt>,
+    /// How many due rows are handled at once. Where some cannot be, fewer, until the one stands alone that is to blame.
+    due_limit: usize,
+    /// Due steps at the front that cannot be handled and are passed over.
+    due_skip: usize,
+    /// Until then, by [`Clock::mono_ms`], the workers beat often: somebody may miss them who saw a connection end.
+    restless_until_ms: i64,
 }
 
 impl Loop {
@@ -454,13 +477,29 @@ impl Loop {
             connections: shared.store.connections(),
             beats_now: false,
             is_unsure: false,
+            claimable_at: None,
             aside: Vec::new(),
             doubts: Vec::new(),
+            due_limit: DUE_MAX,
+            due_skip: 0,
+            restless_until_ms: i64::MIN,
         };
         // Read before anything is claimed: what another process writes from here on is noticed.
         state.version = shared.store.version().ok();
         state.read_wake(shared);
         state
+    }
+
+    /// Tells what is not stored when the committer ends.
+    fn tell_left(&self, shared: &Shared) {
+        let doubts: usize = self.doubts.iter().map(|doubt| doubt.requests.len()).sum();
+        let left = shared.inbox.lock().requests.len() + self.aside.len() + doubts;
+        if left > 0 {
+            tracing::error!(
+                left,
+                "the engine ends before the store took everything; what workers held is queued again"
+            );
+        }
     }
 
     /// One turn with what has queued up, without waiting for more.
@@ -500,8 +539,13 @@ impl Loop {
     /// When the next heartbeat is due, by the monotonic clock.
     pub(crate) fn next_beat_ms(&self, shared: &Shared) -> Option<i64> {
         let now_ms = shared.clock.mono_ms();
-        let due = |s: &Arc<Session>| now_ms - s.silent_ms(now_ms) + s.lease_ms / BEATS_A_LEASE;
+        let due = |s: &Arc<Session>| now_ms - s.silent_ms(now_ms) + self.beat_every_ms(s, now_ms);
         shared.sessions.lock().iter().map(due).min()
+    }
+
+    fn beat_every_ms(&self, session: &Session, now_ms: i64) -> i64 {
+        let often = if now_ms < self.restless_until_ms { RETURN_MS / 2 } else { i64::MAX };
+        (session.lease_ms / BEATS_A_LEASE).min(often)
     }
 
     pub(crate) fn timeout(&self, shared: &Shared) -> Duration {
@@ -511,6 +555,9 @@ impl Loop {
         let until_wake = self
             .next_wake
             .filter(|_| shared.is_active())
+            .into_iter()
+            .chain(self.claimable_at)
+            .min()
             .map_or(PEEK, |at| Duration::from_millis(at.saturating_sub(shared.clock.now()).max(0) as u64));
         let until_aside = self.aside.iter().map(|aside| aside.due.saturating_sub(shared.clock.uptime())).min();
         until_wake.min(PEEK).min(until_aside.unwrap_or(PEEK))
@@ -557,30 +604,43 @@ impl Loop {
         shared.clock.follow(shared.store.clock_offset());
         self.peek(shared);
         let sessions: Vec<Arc<Session>> = shared.sessions.lock().clone();
+        let mut requests = requests;
         if !self.doubts.is_empty() {
-            self.look_up(shared, &sessions);
+            requests.extend(self.look_up(shared, &sessions));
         }
         if !self.aside.is_empty() {
-            self.try_aside(shared, &sessions);
+            // What a worker said comes before its end.
+            let is_end = |r: &Request| matches!(r.op, Op::WorkerGone { stopped: true, .. });
+            let is_hurried = requests.iter().any(is_end) || shared.inbox.lock().closing;
+            self.try_aside(shared, &sessions, is_hurried);
         }
         let now = shared.clock.now();
         let due = shared.is_active() && self.next_wake.is_some_and(|at| at <= now);
         let began_ms = shared.clock.mono_ms();
         let connections = shared.store.connections();
-        self.beats_now |= std::mem::replace(&mut self.connections, connections) != connections;
+        if std::mem::replace(&mut self.connections, connections) != connections {
+            // What was claimed or reported may be lost with a server: each worker says what it holds.
+            (self.beats_now, self.is_unsure) = (true, true);
+            self.restless_until_ms = began_ms + RESTLESS_MS;
+        }
         let silent = |for_ms: &dyn Fn(&Session) -> i64| {
             let is_silent = |s: &&Arc<Session>| s.silent_ms(began_ms) >= for_ms(s);
             sessions.iter().filter(is_silent).cloned().collect::<Vec<_>>()
         };
-        let overdue = silent(&|s| s.lease_ms / BEATS_A_LEASE);
+        let overdue = silent(&|s| self.beat_every_ms(s, began_ms));
         let must_beat = !sessions.is_empty() && (self.beats_now || !overdue.is_empty());
         let mut claimants = Vec::new();
         let mut claims = Vec::new();
-        for session in &sessions {
+        // Beside a step that is to run alone nothing starts.
+        let is_open = !sessions.iter().any(|session| session.holds_suspect());
+        for session in sessions.iter().filter(|_| is_open) {
             if let Some(claim) = session.claim_request() {
                 claims.push(claim);
                 claimants.push(session);
             }
+        }
+        if self.claimable_at.take_if(|at| *at <= now).is_some() {
+            self.maybe_ready = true;
         }
         let may_claim = self.maybe_ready && !claims.is_empty();
         if requests.is_empty() && !due && !may_claim && !must_beat {
@@ -599,7 +659,7 @@ impl Loop {
             all.push(Request { op, from: From::Committer });
         }
         if due {
-            all.push(Request { op: Op::Due { limit: DUE_MAX }, from: From::Committer });
+            all.push(Request { op: Op::Due { limit: self.due_limit, skip: self.due_skip }, from: From::Committer });
         }
         all.sort_by_key(|request| turn_of(&request.op));
         // Unless this commit fails.
@@ -664,15 +724,30 @@ impl Loop {
         committed: Committed,
     ) {
         let is_news = committed.is_news();
-        let Committed { results, claimed, rested, cut_short, next_wake, published, left_ready, claims_unknown } =
-            committed;
+        let Committed {
+            results,
+            claimed,
+            rested,
+            cut_short,
+            next_wake,
+            published,
+            left_ready,
+            claimable_at,
+            claims_unknown,
+        } = committed;
         if claims_unknown {
             (self.beats_now, self.is_unsure) = (true, true);
         }
         // Results first: what a claim needs must be in the cache before its worker sees it.
         let (mut replies, mut due) = (Vec::with_capacity(ops.len()), false);
         for ((op, from), result) in ops.into_iter().zip(from).zip(results) {
-            due |= matches!(op, Op::Due { .. });
+            if let (Op::Due { .. }, Ok(Done::Due(count))) = (&op, &result) {
+                due = self.due_skip == 0 || *count > 0;
+                if !due {
+                    self.pass_over(shared);
+                }
+                self.due_limit = (self.due_limit * 4).min(DUE_MAX);
+            }
             self.hear(shared, sessions, &op, &result);
             match result {
                 Ok(done) => {
@@ -719,7 +794,8 @@ impl Loop {
             session.give(given);
         }
         if !claims.is_empty() {
-            self.maybe_ready = filled;
+            self.maybe_ready = filled || claims_unknown;
+            self.claimable_at = claimable_at;
         }
         self.maybe_ready |= left_ready;
         if due {
@@ -759,6 +835,8 @@ impl Loop {
     fn hear(&mut self, shared: &Shared, sessions: &[Arc<Session>], op: &Op, result: &Result<Done, CommitError>) {
         match (op, result) {
             (Op::Finish { task, no, fence, .. }, Ok(_)) => {
+                // What waited for a step that ran alone may be claimed now.
+                self.maybe_ready |= sessions.iter().any(|session| session.holds_suspect());
                 ended(sessions, (*task, *no, *fence));
             }
             (Op::Heartbeat { worker, .. }, Ok(Done::Beat { alive: false })) => {
@@ -778,7 +856,12 @@ impl Loop {
                         self.maybe_ready = true;
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::error!(worker = session.name, %error, "the worker cannot start anew"),
+                    Err(error) => {
+                        tracing::error!(worker = session.name, %error, "the worker cannot start anew");
+                        if error.error().code == "worker_exists" {
+                            session.fail(&error.error().message);
+                        }
+                    }
                 }
             }
             _ => {}
@@ -799,9 +882,13 @@ impl Loop {
             }
             From::Committer => {
                 match op {
-                    Op::Due { .. } => {
-                        tracing::error!(%error, "due rows cannot be handled");
-                        self.next_wake = Some(shared.clock.now() + LOOK_AGAIN_MS);
+                    Op::Due { limit, .. } if limit > 1 => self.due_limit = limit / 4 + usize::from(limit < 4),
+                    Op::Due { skip, .. } => {
+                        tracing::error!(%error, "a due row cannot be handled; others are, and it is tried again");
+                        self.due_skip = skip + 1;
+                        if skip >= DUE_SKIP_MAX {
+                            self.pass_over(shared);
+                        }
                     }
                     // Never kept: the next one says what is held then.
                     Op::Heartbeat { worker, held } => {
@@ -850,7 +937,7 @@ impl Loop {
                 }
                 // Made anew with the next turn.
                 From::Committer => {}
-                From::Sender | From::LastWord => kept.push(Request { op, from }),
+                From::Sender | From::LastWord | From::LetGo => kept.push(Request { op, from }),
             }
         }
         if let CommitError::Refused(error) = &error {
@@ -874,18 +961,17 @@ impl Loop {
 
     /// Finds out what became of commits of which nobody knew. What was not stored is sent again. What was claimed and of
     /// which no worker knows goes back with the next heartbeat.
-    fn look_up(&mut self, shared: &Shared, sessions: &[Arc<Session>]) {
+    fn look_up(&mut self, shared: &Shared, sessions: &[Arc<Session>]) -> Vec<Request> {
+        let mut again = Vec::new();
         for doubt in std::mem::take(&mut self.doubts) {
             match looked_up(&*shared.store, &doubt) {
                 Ok(stored) => {
-                    let mut again = Vec::new();
                     for (request, is_stored) in doubt.requests.into_iter().zip(stored) {
                         match request.op {
                             Op::Finish { task, no, fence, .. } if is_stored => ended(sessions, (task, no, fence)),
                             _ => again.push(request),
                         }
                     }
-                    shared.inbox.lock().put_back(again);
                     // Nobody told what else the commit brought about: it is found out like what other processes did.
                     self.read_wake(shared);
                     self.notice(shared);
@@ -898,12 +984,20 @@ impl Loop {
                 }
             }
         }
+        again
+    }
+
+    /// All due rows have been handled but for those that cannot be: it is tried again in a while.
+    fn pass_over(&mut self, shared: &Shared) {
+        (self.due_limit, self.due_skip) = (1, 0);
+        self.next_wake = Some(shared.clock.now() + LOOK_AGAIN_MS);
     }
 
     /// Tries again what was kept out, one by one and without claims, so that it holds up nothing else.
-    fn try_aside(&mut self, shared: &Shared, sessions: &[Arc<Session>]) {
+    fn try_aside(&mut self, shared: &Shared, sessions: &[Arc<Session>], is_hurried: bool) {
         let uptime = shared.clock.uptime();
-        let (due, later) = std::mem::take(&mut self.aside).into_iter().partition(|aside| aside.due <= uptime);
+        let is_due = |aside: &Aside| is_hurried || aside.due <= uptime;
+        let (due, later) = std::mem::take(&mut self.aside).into_iter().partition(is_due);
         self.aside = later;
         for Aside { request, pause, .. } in Vec::from(due) {
             let before = self.aside.len();
@@ -929,13 +1023,19 @@ impl Loop {
                 let op = Op::Finish { task, no, fence, worker, report, events: Vec::new() };
                 shared.inbox.lock().push(Request { op, from: From::LastWord });
             }
-            (Op::Finish { task, no, fence, .. }, _) => {
+            (Op::Finish { task, no, fence, worker, .. }, From::LastWord) => {
                 tracing::error!(
                     task,
                     step = no,
                     %error,
-                    "it could not be stored either that a report could not be; the step is handed back"
+                    "it could not be stored either that a report could not be; the step is handed back, and rests for a while"
                 );
+                let report = Report::Release { delay_ms: LET_GO_MS };
+                let op = Op::Finish { task, no, fence, worker, report, events: Vec::new() };
+                shared.inbox.lock().push(Request { op, from: From::LetGo });
+            }
+            (Op::Finish { task, no, fence, .. }, _) => {
+                tracing::error!(task, step = no, %error, "the step cannot be let go of as it should; its claim ends");
                 self.hand_back(sessions, (task, no, fence));
             }
             (op, _) => tracing::error!(%error, ?op, "an operation could not be stored"),

@@ -763,10 +763,11 @@ impl Engine {
 
     /// Live workers other than `session` that take from `queue`: names, and whether they have `handler`.
     pub fn other_workers(&self, session: &Session, queue: &str, handler: &str) -> Result<Vec<(String, bool)>, Error> {
-        let alive = self.workers()?.into_iter().filter(|w| w.alive && w.worker_id != session.name);
+        // Whoever has not been declared gone counts: after an outage nobody has beaten for a while.
+        let alive = self.store().workers()?.into_iter().filter(|w| !w.gone && w.name != session.name);
         Ok(alive
             .filter(|w| w.queues.iter().any(|q| q == queue))
-            .map(|w| (w.worker_id, w.handlers.iter().any(|h| h == handler)))
+            .map(|w| (w.name, w.handlers.iter().any(|h| h == handler)))
             .collect())
     }
 }
@@ -802,7 +803,8 @@ fn watching(liveness: Arc<Mutex<Option<Liveness>>>) -> Duty {
     let mut watcher = Watcher::default();
     let run = move |shared: &Shared| {
         let dead = liveness.lock().as_ref().map(Liveness::dead).unwrap_or_default();
-        if let Some(watched) = watcher.turn(shared, &dead)
+        if let Some(watched) =
+            watcher.turn(shared, &dead, &|name| liveness.lock().as_ref().is_some_and(|l| l.is_unlocked(name)))
             && let Some(liveness) = &*liveness.lock()
         {
             // Whoever is watched no more has been declared gone.

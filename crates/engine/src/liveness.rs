@@ -7,12 +7,20 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
 
 use tasker_core::watch::{Beat, Sign, Watch};
 use tasker_store::{Done, Op};
 use tasker_wire::Error;
 
 use crate::committer::Shared;
+
+/// How often a worker's steps are asked for that is gone and holds some all the same, milliseconds.
+const STRAYS_EVERY_MS: i64 = 60_000;
+/// How often a lock is tried to be had that somebody holds.
+const LOCK_TRIES: u32 = 10;
+/// How long to wait in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// The lock files beside one store.
 #[derive(Debug)]
@@ -44,7 +52,18 @@ impl Liveness {
     pub(crate) fn announce(&mut self, worker: &str) -> Announced {
         let opened = std::fs::create_dir_all(&self.folder)
             .and_then(|()| OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join(worker)));
-        let locked = opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+        let locked = opened.map_err(TryLockError::Error).and_then(|file| {
+            // Whoever looks whether a file is locked locks it for a moment.
+            let mut tries = 0;
+            while let Err(TryLockError::WouldBlock) = file.try_lock() {
+                tries += 1;
+                if tries == LOCK_TRIES {
+                    return Err(TryLockError::WouldBlock);
+                }
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Ok(file)
+        });
         match locked {
             Ok(file) => {
                 self.own.insert(worker.into(), file);
@@ -90,7 +109,8 @@ impl Liveness {
         }
     }
 
-    fn is_unlocked(&self, name: &str) -> bool {
+    /// Whether nobody holds the lock of a name.
+    pub(crate) fn is_unlocked(&self, name: &str) -> bool {
         let Ok(file) = File::open(self.folder.join(name)) else { return false };
         match file.try_lock() {
             Ok(()) => true,
@@ -105,8 +125,10 @@ pub(crate) struct Watcher {
     watch: Watch,
     /// When the next look is due, by the monotonic clock.
     next_ms: i64,
-    /// Somebody's connection was gone at the last look.
-    is_alert: bool,
+    /// Whose connections were gone at the last look.
+    missed: Vec<i64>,
+    /// Workers that are gone and hold steps all the same, and when, by the monotonic clock, these were asked for.
+    strays: HashMap<i64, i64>,
     /// Verdicts on their way to the store.
     asked: Vec<Receiver<Result<Done, Error>>>,
 }
@@ -119,7 +141,14 @@ impl Watcher {
 
     /// Looks if it is time to; at once if `dead` names workers whose processes were seen to end. Gives the names of all
     /// workers that it saw, if it looked.
-    pub(crate) fn turn(&mut self, shared: &Shared, dead: &[String]) -> Option<Vec<String>> {
+    ///
+    /// `is_dead` is asked again after the read: a new life may have taken the name in between.
+    pub(crate) fn turn(
+        &mut self,
+        shared: &Shared,
+        dead: &[String],
+        is_dead: &dyn Fn(&str) -> bool,
+    ) -> Option<Vec<String>> {
         let mut failed = false;
         self.asked.retain(|answer| match answer.try_recv() {
             Err(TryRecvError::Empty) => true,
@@ -135,11 +164,11 @@ impl Watcher {
         }
         let began_ms = shared.clock.mono_ms();
         let cut_off = shared.store.cut_off();
-        let alarm = !cut_off.is_empty() && !self.is_alert;
+        let alarm = cut_off.iter().any(|worker| !self.missed.contains(worker));
         if !shared.is_active() || (began_ms < self.next_ms && dead.is_empty() && !alarm) {
             return None;
         }
-        self.is_alert = !cut_off.is_empty();
+        self.missed.clone_from(&cut_off);
         // What cannot be read is looked at again with the next turn.
         let rows = shared.store.watched().ok()?;
         let ended_ms = shared.clock.mono_ms();
@@ -152,7 +181,7 @@ impl Watcher {
             .map(|r| Beat { worker: r.id, beat: r.beat, lease_ms: r.lease_ms })
             .collect();
         let sign = |beat: &Beat| {
-            if dead.iter().any(|d| d == name(beat.worker)) {
+            if dead.iter().any(|d| d == name(beat.worker)) && is_dead(name(beat.worker)) {
                 Sign::Dead
             } else if cut_off.contains(&beat.worker) {
                 Sign::CutOff
@@ -166,8 +195,14 @@ impl Watcher {
             tracing::warn!(worker = name(verdict.worker), "the worker is gone: {why}; its steps are queued again");
             ops.push(Op::WorkerGone { worker: verdict.worker, beat: Some(verdict.beat), stopped: false });
         }
-        let strays = rows.iter().filter(|r| r.gone && is_other(&r.id));
-        ops.extend(strays.map(|r| Op::WorkerGone { worker: r.id, beat: None, stopped: true }));
+        let strays: Vec<i64> = rows.iter().filter(|r| r.gone && is_other(&r.id)).map(|r| r.id).collect();
+        self.strays.retain(|worker, asked_ms| strays.contains(worker) && began_ms - *asked_ms < STRAYS_EVERY_MS);
+        for worker in strays {
+            // A step that cannot be handed back is told of each time.
+            if self.strays.insert(worker, self.strays.get(&worker).copied().unwrap_or(began_ms)).is_none() {
+                ops.push(Op::WorkerGone { worker, beat: None, stopped: true });
+            }
+        }
         if !ops.is_empty() && self.asked.is_empty() {
             self.asked = shared.submit(ops);
         }

@@ -269,9 +269,13 @@ impl Session {
         if given.is_empty() {
             return;
         }
+        let mut inbox = self.inbox.lock();
+        if inbox.closed {
+            // The end of the worker's life hands them back.
+            return;
+        }
         self.free.fetch_sub(given.len(), Ordering::AcqRel);
         self.held_here.fetch_add(given.len(), Ordering::AcqRel);
-        let mut inbox = self.inbox.lock();
         inbox.held.extend(given.iter().map(|g| ((g.claimed.task, g.claimed.no, g.claimed.fence), g.claimed.suspect)));
         inbox.given.extend(given);
         // One waiter is enough: whoever takes a step wakes the next while there are more.

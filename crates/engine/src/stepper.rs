@@ -64,7 +64,7 @@ impl Stepper {
 
     /// Watches the workers of other processes, if it is time to. `dead`: names of those whose processes were seen to end.
     pub fn watch(&mut self, dead: &[String]) {
-        self.watcher.turn(&self.shared, dead);
+        self.watcher.turn(&self.shared, dead, &|_| true);
     }
 
     /// Sees to what is due though it has no workers, as a server does.

@@ -64,6 +64,7 @@ macro_rules! each_scenario {
             a_report_that_comes_twice_is_kept_as_rejected,
             a_report_with_an_old_fence_changes_nothing,
             a_report_on_what_does_not_exist_changes_nothing,
+            a_report_of_a_claim_that_the_store_has_lost_does_not_hinder_the_next,
             the_history_keeps_everything_a_handler_said,
             a_retry_waits_until_it_is_due,
             jitter_stays_within_a_tenth,
@@ -339,7 +340,7 @@ impl Setup {
     }
 
     fn due(&self) -> usize {
-        match self.one(Op::Due { limit: 100 }).unwrap() {
+        match self.one(Op::Due { limit: 100, skip: 0 }).unwrap() {
             Done::Due(count) => count,
             other => panic!("due gave {other:?}"),
         }
@@ -536,6 +537,20 @@ fn a_report_with_an_old_fence_changes_nothing(s: &Setup) {
     assert_eq!(s.step(task, "a").result.as_deref(), Some("2"));
 }
 
+fn a_report_of_a_claim_that_the_store_has_lost_does_not_hinder_the_next(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.task_of(CHAIN);
+    let lost =
+        Op::Finish { task: task.id, no: 0, fence: 1, worker: worker.worker, report: success("1"), events: Vec::new() };
+    assert_eq!(s.one(lost), Ok(Done::Finished { accepted: false }));
+    let again = s.take(&worker);
+    assert_eq!(again.fence, 1, "the number is given again");
+    assert!(s.finish(&worker, &again, success("2")));
+    let ends: Vec<_> = s.history(task, 0).iter().map(|h| h.end).collect();
+    assert_eq!(ends, [AttemptEnd::Completed, AttemptEnd::Rejected]);
+    assert_eq!(s.step(task, "a").result.as_deref(), Some("2"));
+}
+
 fn a_report_on_what_does_not_exist_changes_nothing(s: &Setup) {
     let worker = s.worker("w", &["shop"]);
     let task = s.task_of(CHAIN);
@@ -595,7 +610,7 @@ fn a_retry_waits_until_it_is_due(s: &Setup) {
         assert!(s.claim(&worker, 10).is_empty());
         s.pass(1);
         // What falls due can be claimed in the same commit.
-        let committed = s.commit(&[Op::Due { limit: 10 }], std::slice::from_ref(&worker));
+        let committed = s.commit(&[Op::Due { limit: 10, skip: 0 }], std::slice::from_ref(&worker));
         assert_eq!((&committed.results[0], committed.claimed[0].len()), (&Ok(Done::Due(1)), 1));
         assert!(s.finish(&worker, &committed.claimed[0][0], Report::Release { delay_ms: 0 }));
     }
@@ -860,7 +875,7 @@ fn a_result_comes_before_what_is_due(s: &Setup) {
     );
     let a = s.take(&worker);
     s.pass(3_600_000);
-    let committed = s.commit(&[Op::Due { limit: 10 }, finish(&worker, &a, success("1"))], &[]);
+    let committed = s.commit(&[Op::Due { limit: 10, skip: 0 }, finish(&worker, &a, success("1"))], &[]);
     assert_eq!(committed.results[1], Ok(Done::Finished { accepted: true }));
     assert_eq!(s.state(task), TaskState::Complete);
 }
@@ -889,7 +904,7 @@ fn a_delayed_task_starts_at_its_time(s: &Setup) {
     s.pass(999);
     assert_eq!(s.due(), 0);
     s.pass(1);
-    let committed = s.commit(&[Op::Due { limit: 1 }], std::slice::from_ref(&worker));
+    let committed = s.commit(&[Op::Due { limit: 1, skip: 0 }], std::slice::from_ref(&worker));
     assert_eq!(committed.claimed[0].len(), 1);
     assert_eq!(s.state(task), TaskState::StepsInProcess);
 }
@@ -904,7 +919,7 @@ fn a_stale_task_becomes_a_dead_letter(s: &Setup) {
     let (letter, error, none) = (s.task_of(&yaml("dlq")), s.task_of(&yaml("error")), s.task_of(&yaml("none")));
     assert_eq!(s.claim(&worker, 3).len(), 3);
     s.pass(60_000);
-    let committed = s.commit(&[Op::Due { limit: 10 }], &[]);
+    let committed = s.commit(&[Op::Due { limit: 10, skip: 0 }], &[]);
     assert_eq!(committed.results, [Ok(Done::Due(2))]);
     let mut rested = committed.rested.clone();
     rested.sort_by_key(|(task, _)| *task);
@@ -929,7 +944,7 @@ fn due_rows_are_handled_up_to_the_limit(s: &Setup) {
     assert_eq!(s.commit(&failed, &[]).results.len(), 5);
     s.pass(3_600_000);
     for handled in [2, 2, 1, 0] {
-        assert_eq!(s.one(Op::Due { limit: 2 }), Ok(Done::Due(handled)));
+        assert_eq!(s.one(Op::Due { limit: 2, skip: 0 }), Ok(Done::Due(handled)));
     }
 }
 

@@ -110,6 +110,7 @@ fn claim<A: Attempt>(driver: &mut A, batch: &Batch, all: &mut Committed) -> Resu
     let is_gone = all.results.iter().any(|result| matches!(result, Ok(Done::Beat { alive: false })));
     if batch.claims.is_empty() || is_gone {
         // Whoever was just told to be gone claims nothing in the same commit; the others do with the next one.
+        all.left_ready |= !batch.claims.is_empty();
         all.claimed = batch.claims.iter().map(|_| Vec::new()).collect();
         return Ok(());
     }
@@ -119,7 +120,9 @@ fn claim<A: Attempt>(driver: &mut A, batch: &Batch, all: &mut Committed) -> Resu
             return Err(CommitError::NotStored(failure.error));
         }
         Err(failure) => {
-            if !matches!(failure.blame, Blame::Store | Blame::Held) {
+            let is_passing = matches!(failure.blame, Blame::Store | Blame::Held);
+            all.left_ready |= is_passing;
+            if !is_passing {
                 tracing::error!(error = %failure.error, "steps cannot be claimed; reports go on");
             }
             all.claimed = batch.claims.iter().map(|_| Vec::new()).collect();
@@ -292,7 +295,7 @@ mod tests {
         let claims = [ClaimRequest { worker: 1, queues: Vec::new().into(), slots: 1 }];
         for (other, expected) in [(1, vec![[1, 0, 0], [0, 1, 0], [0, 0, 1]]), (GONE, vec![[1, 0, 0], [0, 0, 1]])] {
             let beat = |worker| Op::Heartbeat { worker, held: None };
-            let ops = [beat(other), beat(BAD), Op::Due { limit: 1 }];
+            let ops = [beat(other), beat(BAD), Op::Due { limit: 1, skip: 0 }];
             let mut driver = driver(Does::Fails(Blame::Operation), true);
             let committed = commit(&mut driver, &batch(&ops, &claims)).expect("the others are stored");
             assert_eq!(driver.kinds, expected, "claims before what is due, and none by who is gone");

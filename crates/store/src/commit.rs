@@ -34,6 +34,7 @@ impl Committed {
         self.published.extend(other.published);
         self.next_wake = self.next_wake.into_iter().chain(other.next_wake).min();
         self.left_ready |= other.left_ready;
+        self.claimable_at = self.claimable_at.into_iter().chain(other.claimable_at).min();
         self.claims_unknown |= other.claims_unknown;
     }
 }
@@ -153,7 +154,7 @@ impl<T: Tables> Work<'_, T> {
                 }
                 Ok(Done::Nothing)
             }
-            Op::Due { limit } => self.due(*limit),
+            Op::Due { limit, skip } => self.due(*limit, *skip),
         }
     }
 
@@ -351,8 +352,9 @@ impl<T: Tables> Work<'_, T> {
             .find(|r| r.step.no == before.no && r.step.state == StepState::WaitingForRetry)
             .and_then(|r| r.step.wake_at);
         let id = step_id(task, before.no);
-        // An accepted end is the first row of its claim; only rejected reports can follow.
-        let seq = if rejected { self.tables.next_seq(id, fence)? } else { 0 };
+        // An accepted end is the first row of its claim. A rejected report leaves it that place: where a failover has lost a
+        // claim, its number is given again.
+        let seq = if rejected { self.tables.next_seq(id, fence)?.max(1) } else { 0 };
         let worker = if row.worker == 0 { before.worker } else { row.worker };
         let started_at = if fence == before.fence { before.started_at } else { self.batch.now };
         self.tables.insert_attempt(&NewAttempt {
@@ -612,8 +614,10 @@ impl<T: Tables> Work<'_, T> {
     fn claim_one(&mut self, index: usize, queue: &str, ready: Ready) -> Result<(), T::Trouble> {
         let id = ready.step;
         let found = self.tables.step(id)?.filter(|(step, _)| step.state == StepState::Enqueued);
-        if found.as_ref().is_some_and(|(step, _)| !machine::may_claim(step, self.holding, self.batch.now)) {
-            self.out.left_ready = true;
+        if let Some((step, _)) = &found
+            && !machine::may_claim(step, self.holding, self.batch.now)
+        {
+            self.out.claimable_at = self.out.claimable_at.into_iter().chain([step.enqueued_at]).min();
             return Ok(());
         }
         self.tables.dequeue(queue, ready)?;
@@ -734,9 +738,9 @@ impl<T: Tables> Work<'_, T> {
         Ok(held.len())
     }
 
-    fn due(&mut self, limit: usize) -> Result<Done, T::Trouble> {
+    fn due(&mut self, limit: usize, skip: usize) -> Result<Done, T::Trouble> {
         let now = self.batch.now;
-        let (steps, tasks) = self.tables.due(now, limit)?;
+        let (steps, tasks) = self.tables.due(now, limit, skip)?;
         for id in &steps {
             let (task, no) = split(*id);
             match self.event(task, Some(no), Event::Wake { no }, Reported::default()) {

@@ -78,7 +78,8 @@ pub trait Store: Send + Sync + 'static {
     /// Takes [`Store::announce`] back.
     fn withdraw(&self, _worker: i64) {}
 
-    /// Whether the connection over which a worker was announced stands; `None` if that cannot be told.
+    /// Whether a worker's connection stands; `None` if that cannot be told. PostgreSQL cannot tell: it keeps the connection of
+    /// a machine that lost its power for as long as its TCP waits.
     fn is_connected(&self, _worker: i64) -> Option<bool> {
         None
     }

@@ -132,8 +132,10 @@ pub enum Op {
     },
     /// Handles rows whose `wake_at` has passed: retries, starts, lifecycle limits.
     Due {
-        /// At most this many.
+        /// At most this many steps, and as many tasks.
         limit: usize,
+        /// Steps that are passed over, from the first that is due: they could not be handled.
+        skip: usize,
     },
 }
 
@@ -408,6 +410,8 @@ pub struct Committed {
     pub published: Vec<Published>,
     /// Steps were queued that no claim of this commit took.
     pub left_ready: bool,
+    /// When a step may be claimed that was left to an idle worker so far, Unix milliseconds.
+    pub claimable_at: Option<i64>,
     /// Nobody knows what the claims were given: it goes back with an [`Op::Heartbeat`] that says what is held.
     pub claims_unknown: bool,
 }

@@ -224,7 +224,7 @@ pub(crate) trait Tables {
     fn enqueue(&mut self, queue: &str, ready: Ready) -> Result<(), Self::Trouble>;
     fn dequeue(&mut self, queue: &str, ready: Ready) -> Result<(), Self::Trouble>;
     /// Steps and tasks whose `wake_at` has passed, earliest first, at most `limit` of each.
-    fn due(&mut self, now: i64, limit: usize) -> Result<(Vec<i64>, Vec<i64>), Self::Trouble>;
+    fn due(&mut self, now: i64, limit: usize, skip: usize) -> Result<(Vec<i64>, Vec<i64>), Self::Trouble>;
 
     /// Number of the next row of a claim's history.
     fn next_seq(&mut self, step: i64, fence: u32) -> Result<i64, Self::Trouble>;

@@ -169,11 +169,12 @@ async fn run(state: &Arc<State>, settings: &Settings, time: &ServerTime) {
         state.peers.store(false, Ordering::Relaxed);
         // Whoever knew this process by its connection waits two seconds for it: until there is another, its workers beat
         // with every attempt.
-        if state.connections.load(Ordering::Relaxed) == before {
-            let _ = tokio::time::timeout(TICK, state.ring.notified()).await;
-        }
         if !settings.pooled {
             state.connections.fetch_add(1, Ordering::Relaxed);
+            state.heard();
+        }
+        if settings.pooled || state.connections.load(Ordering::Relaxed) == before + 1 {
+            let _ = tokio::time::timeout(TICK, state.ring.notified()).await;
         }
         state.version.fetch_add(1, Ordering::Relaxed);
     }
@@ -200,7 +201,8 @@ async fn listen(state: &Arc<State>, settings: &Settings, time: &ServerTime) -> R
     let channel = format!("{schema}_changes");
     client
         .batch_execute(&format!(
-            "SET synchronous_commit = off; SET statement_timeout = 10000; LISTEN \"{channel}\";
+            "SET synchronous_commit = off; SET statement_timeout = 10000;
+             SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; LISTEN \"{channel}\";
              SELECT pg_advisory_lock_shared({LISTENERS}, hashtext('{channel}'))"
         ))
         .await?;

@@ -14,7 +14,7 @@ mod tables;
 mod transfer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -31,8 +31,8 @@ use crate::tables::{STEP_MAX, split, step_id, version_key};
 use crate::threads;
 use crate::workflows::Workflows;
 use crate::{
-    AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, EventRecord, StepRecord, Store,
-    TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
+    AttemptRecord, AuditRecord, Batch, CommitError, Committed, DeadLetterRecord, Done, EventRecord, Op, StepRecord,
+    Store, TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use config::{Settings, Transport};
 use connection::{Bounds, Call, Conn, Role, Trouble, call};
@@ -87,6 +87,8 @@ pub struct Postgres {
     looked: Mutex<Option<Instant>>,
     time: Arc<ServerTime>,
     listener: Listener,
+    /// Connections to commit over that were opened so far.
+    reconnections: AtomicU64,
 }
 
 #[derive(Default)]
@@ -169,6 +171,7 @@ impl Postgres {
             looked: Mutex::default(),
             time,
             listener,
+            reconnections: AtomicU64::new(0),
         })
     }
 
@@ -257,7 +260,12 @@ impl Postgres {
             // Out of its place while it is in use: what panics half-way through a transaction must not come back.
             let mut conn = match slot.take().filter(|conn| !conn.is_closed()) {
                 Some(conn) => conn,
-                None => Conn::open(&self.settings, Role::Writer)?,
+                None => {
+                    let conn = Conn::open(&self.settings, Role::Writer)?;
+                    // What a former server knew may be lost with it.
+                    self.reconnections.fetch_add(1, Ordering::Relaxed);
+                    conn
+                }
             };
             conn.hurry(hurried);
             let trouble = match self.attempt_on(&mut conn, batch) {
@@ -293,7 +301,7 @@ impl Postgres {
             Err(trouble) if trouble.is_lost() => {
                 // The commit may have reached the server although its answer did not reach us.
                 let Some(xid) = xid else { return Err(trouble) };
-                return if self.was_committed(&xid)? { Ok(out) } else { Err(trouble) };
+                return if self.was_committed(&xid, batch, &out)? { Ok(out) } else { Err(trouble) };
             }
             Err(trouble) => return Err(trouble),
         }
@@ -332,27 +340,36 @@ impl Postgres {
     }
 
     /// Whether a transaction was committed whose connection broke. Asks until the server knows.
-    fn was_committed(&self, xid: &str) -> Result<bool, Trouble> {
+    ///
+    /// A server that crashed gives numbers again whose transactions had not reached its disk, and one that took over after a
+    /// failover gives those that never reached it: of another transaction of that number it says `committed` too. That counts
+    /// only if something is there that this one alone has written.
+    fn was_committed(&self, xid: &str, batch: &Batch, out: &Committed) -> Result<bool, Trouble> {
+        let unknown = || {
+            let what = "the connection broke during a commit, and its outcome cannot be found out";
+            Trouble::Unknown(format!("{what} (transaction {xid})"))
+        };
         let asked_at = Instant::now();
         let mut pause = Duration::from_millis(10);
         loop {
             let asked = Conn::open(&self.settings, Role::Reader).and_then(|mut conn| {
                 let status: Option<String> = conn.one(query!("xact_status"), vec![Box::new(xid.to_string())])?;
+                if status.as_deref() == Some("committed") {
+                    return Ok(Status::Committed(written(&mut conn, batch, out)?));
+                }
                 if status.as_deref() == Some("in progress") && asked_at.elapsed() >= STILL_AT_WORK {
                     // Its server process waits for a client that is gone; it must let go of its locks.
                     conn.rows(call!(query!("terminate"), xid.to_string()))?;
                 }
-                Ok(status)
+                Ok(if status.as_deref() == Some("aborted") { Status::Aborted } else { Status::Open })
             });
             match asked {
-                Ok(Some(status)) if status == "committed" => return Ok(true),
-                Ok(Some(status)) if status == "aborted" => return Ok(false),
+                Ok(Status::Committed(is_written)) => return is_written.ok_or_else(unknown),
+                Ok(Status::Aborted) => return Ok(false),
                 // A number from the future: the server has lost the transaction with a failover.
                 Err(trouble) if trouble.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(false),
                 _ if asked_at.elapsed() >= OUTCOME_WAIT => {
-                    return Err(Trouble::Unknown(format!(
-                        "the connection broke during a commit, and its outcome cannot be found out (transaction {xid})"
-                    )));
+                    return Err(unknown());
                 }
                 _ => {}
             }
@@ -360,6 +377,46 @@ impl Postgres {
             pause = (pause * 2).min(Duration::from_millis(500));
         }
     }
+}
+
+/// What a server says of a transaction.
+enum Status {
+    /// One of that number was committed; whether that was this one, if it left anything to know it by.
+    Committed(Option<bool>),
+    Aborted,
+    Open,
+}
+
+/// Whether what a batch writes is there; `None` if it writes nothing that tells it from others.
+fn written(conn: &mut Conn, batch: &Batch, out: &Committed) -> connection::Result<Option<bool>> {
+    for (op, result) in batch.ops.iter().zip(&out.results) {
+        let call = match (op, result) {
+            (_, Ok(Done::Created { uuid, existing: false, .. })) => call!(query!("wrote_task"), *uuid),
+            (Op::Finish { task, no, fence, worker, .. }, Ok(Done::Finished { accepted: true })) => {
+                call!(query!("wrote_attempt"), step_id(*task, *no), *fence as i32, *worker, batch.now)
+            }
+            (Op::Act { task, actor, .. }, Ok(Done::Acted)) => {
+                call!(query!("wrote_audit"), *task, tables::text(actor), batch.now)
+            }
+            (Op::AddWorker(new), Ok(Done::Worker(worker))) => {
+                call!(query!("wrote_worker"), *worker, tables::text(&new.name))
+            }
+            _ => continue,
+        };
+        return Ok(Some(!conn.rows(call)?.is_empty()));
+    }
+    for (claim, claimed) in batch.claims.iter().zip(&out.claimed) {
+        let Some(first) = claimed.first() else { continue };
+        let rows = conn.rows(call!(query!("wrote_claim"), step_id(first.task, first.no)))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (fence, worker): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+        return Ok(match fence.cmp(&(first.fence as i32)) {
+            std::cmp::Ordering::Less => Some(false),
+            std::cmp::Ordering::Equal => Some(worker == claim.worker),
+            std::cmp::Ordering::Greater => None,
+        });
+    }
+    Ok(None)
 }
 
 /// Whether a statement was prepared before the tables were upgraded, or on another server connection: that connection is
@@ -535,22 +592,12 @@ impl Store for Postgres {
         self.listener.withdraw(worker);
     }
 
-    fn is_connected(&self, worker: i64) -> Option<bool> {
-        if self.settings.pooled {
-            return None;
-        }
-        self.read(|conn| {
-            conn.one(query!("worker_connected"), vec![Box::new(self.settings.schema.clone()), Box::new(worker)])
-        })
-        .ok()
-    }
-
     fn cut_off(&self) -> Vec<i64> {
         self.listener.cut_off()
     }
 
     fn connections(&self) -> u64 {
-        self.listener.connections()
+        self.listener.connections() + self.reconnections.load(Ordering::Relaxed)
     }
 
     fn next_wake(&self) -> Result<Option<i64>, Error> {

@@ -313,7 +313,7 @@ impl<'a> Rows<'a> {
                 Op::Act { task, .. } => uuids.push(*task),
                 Op::DeadLetter { id, .. } => letters.push(*id),
                 Op::WorkerGone { worker, .. } => workers.push(*worker),
-                Op::Due { limit } => due = Some(due.unwrap_or(0).max(*limit as i64)),
+                Op::Due { limit, skip } => due = Some((*limit as i64, *skip as i64)),
                 Op::AddTemplate(_)
                 | Op::AddWorker(_)
                 | Op::Draining { .. }
@@ -334,8 +334,8 @@ impl<'a> Rows<'a> {
         if !workers.is_empty() {
             reads.push(Read::Held, call!(query!("steps_of_workers"), workers));
         }
-        if let Some(limit) = due {
-            reads.push(Read::DueSteps, call!(query!("steps_due"), self.batch.now, limit));
+        if let Some((limit, skip)) = due {
+            reads.push(Read::DueSteps, call!(query!("steps_due"), self.batch.now, limit, skip));
             reads.push(Read::DueTasks, call!(query!("tasks_due"), self.batch.now, limit));
         }
         if reads.calls.is_empty() {
@@ -858,6 +858,10 @@ impl<'a> Rows<'a> {
             if entry.stored_wake != entry.step.wake_at {
                 unwoken.extend(entry.stored_wake.map(|at| (at, *id)));
                 woken.extend(entry.step.wake_at.map(|at| (at, *id)));
+                if entry.step.wake_at.is_none() {
+                    // A program of the release before knows a running step by its deadline alone.
+                    taken.extend(holder(&entry.step).map(|worker| (worker, *id)));
+                }
                 entry.stored_wake = entry.step.wake_at;
             }
             let holder = holder(&entry.step);
@@ -1238,7 +1242,7 @@ impl Tables for Rows<'_> {
         Ok(())
     }
 
-    fn due(&mut self, now: i64, limit: usize) -> Result<(Vec<i64>, Vec<i64>)> {
+    fn due(&mut self, now: i64, limit: usize, _skip: usize) -> Result<(Vec<i64>, Vec<i64>)> {
         let (steps, tasks) = self.due.clone().unwrap_or_default();
         debug_assert!(now == self.batch.now && steps.len() <= limit);
         Ok((steps, tasks))
@@ -1393,6 +1397,7 @@ impl Tables for Rows<'_> {
             let left = limit.saturating_sub(events);
             events += self.ask(pgmq::prune_events(row.try_get(1)?, before, left as i64))?.len();
         }
+        self.ask(call!(query!("prune_workers"), before))?;
         let has_more = tasks < found.len() || found.len() >= limit || events >= limit;
         Ok(Pruned { tasks, events, has_more })
     }
@@ -1481,7 +1486,6 @@ impl Tables for Rows<'_> {
     }
 
     fn worker_gone(&mut self, worker: i64) -> Result<()> {
-        self.writes.others.push(call!(query!("held_forget"), worker));
         self.writes.others.push(call!(query!("worker_gone"), worker));
         Ok(())
     }

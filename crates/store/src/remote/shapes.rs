@@ -386,6 +386,8 @@ pub struct CommittedShape {
     published: Vec<Published>,
     left_ready: bool,
     #[serde(default)]
+    claimable_at: Option<i64>,
+    #[serde(default)]
     claims_unknown: bool,
 }
 
@@ -440,8 +442,17 @@ impl InfoShape {
 impl CommittedShape {
     /// As it crosses. The time of the next wake-up stays with the server, which sees to it.
     pub fn of(committed: Committed) -> CommittedShape {
-        let Committed { results, claimed, rested, cut_short, published, left_ready, claims_unknown, next_wake: _ } =
-            committed;
+        let Committed {
+            results,
+            claimed,
+            rested,
+            cut_short,
+            published,
+            left_ready,
+            claimable_at,
+            claims_unknown,
+            next_wake: _,
+        } = committed;
         let mut infos: Vec<InfoShape> = Vec::new();
         let mut shape = |c: Claimed| {
             if let Some(info) = &c.info
@@ -476,6 +487,7 @@ impl CommittedShape {
             cut_short,
             published,
             left_ready,
+            claimable_at,
             claims_unknown,
         }
     }
@@ -513,6 +525,7 @@ impl CommittedShape {
             next_wake: None,
             published: self.published,
             left_ready: self.left_ready,
+            claimable_at: self.claimable_at,
             claims_unknown: self.claims_unknown,
         })
     }

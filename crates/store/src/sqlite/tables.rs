@@ -273,11 +273,11 @@ impl Tables for Rows<'_> {
         self.run(query!("ready_delete"), params![queue, ready.rank, ready.enqueued_at, ready.step]).map(drop)
     }
 
-    fn due(&mut self, now: i64, limit: usize) -> Result<(Vec<i64>, Vec<i64>)> {
-        let list = |sql: &str| -> rusqlite::Result<Vec<i64>> {
-            self.statement(sql)?.query_map(params![now, limit as i64], |r| r.get(0))?.collect()
+    fn due(&mut self, now: i64, limit: usize, skip: usize) -> Result<(Vec<i64>, Vec<i64>)> {
+        let list = |sql: &str, skip: usize| -> rusqlite::Result<Vec<i64>> {
+            self.statement(sql)?.query_map(params![now, limit as i64, skip as i64], |r| r.get(0))?.collect()
         };
-        Ok((list(query!("step_due"))?, list(query!("task_due"))?))
+        Ok((list(query!("step_due"), skip)?, list(query!("task_due"), 0)?))
     }
 
     fn next_seq(&mut self, step: i64, fence: u32) -> Result<i64> {
@@ -385,6 +385,7 @@ impl Tables for Rows<'_> {
             }
         }
         let events = self.run(query!("prune_events"), params![before, limit as i64])?;
+        self.run(query!("prune_workers"), params![before])?;
         let has_more = tasks < found.len() || found.len() >= limit || events >= limit;
         Ok(Pruned { tasks, events, has_more })
     }

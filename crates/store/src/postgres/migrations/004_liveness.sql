@@ -3,6 +3,7 @@
 ALTER TABLE workers ADD COLUMN beat bigint NOT NULL DEFAULT 0;
 ALTER TABLE workers ADD COLUMN draining boolean NOT NULL DEFAULT false;
 CREATE INDEX workers_live ON workers (id) WHERE NOT gone;
+CREATE INDEX workers_gone ON workers (seen_at) WHERE gone;
 
 ALTER TABLE steps ADD COLUMN suspect boolean NOT NULL DEFAULT false;
 

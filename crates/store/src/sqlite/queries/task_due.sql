@@ -1,1 +1,1 @@
-SELECT id FROM tasks WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2
+SELECT id FROM tasks WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2 OFFSET ?3

@@ -1,0 +1,1 @@
+SELECT fence, worker FROM steps WHERE id = $1

@@ -1,0 +1,1 @@
+SELECT 1 FROM tasks WHERE uuid = $1
