@@ -35,6 +35,8 @@ LEASE_MS = 2_000
 # A step is queued again this long after its lease ended, at most.
 SWEEP_MS = 1_000
 PAUSE = 0.35
+# What must be zero, or empty, at the end.
+FAULTS = ("lost", "accepted_twice", "executions_unexplained", "crashes_unexplained", "broken_invariants")
 BACKLOG = 2_000
 BATCH = 100
 FROZEN = 3.5
@@ -364,7 +366,7 @@ class Chaos:
 
     def account(self, client: TaskerClient) -> dict[str, Any]:
         """Every task, step and attempt, from the history."""
-        lost = twice = rejected = worst = attempts = 0
+        lost = twice = rejected = worst = attempts = crashes = executions = 0
 
         def steps_of(n: int) -> tuple[int, list[dict[str, Any]]]:
             return n, client.list_task_steps(self.tasks[n])
@@ -381,8 +383,15 @@ class Chaos:
                     twice += ends.count("completed") > 1
                     rejected += ends.count("rejected")
                     for attempt in step["history"]:
+                        # Who was neither killed nor frozen loses nothing, whatever became of servers and connections.
+                        lived = self.pid(attempt) not in self.dead
                         if attempt["outcome"] == "lease_expired":
+                            crashes += lived
                             worst = max(worst, self.recovery(attempt))
+                        elif attempt["outcome"] == "rejected":
+                            executions += lived
+                        if lived and attempt["outcome"] in ("lease_expired", "rejected"):
+                            print(f"unexplained: {step['name']} of {self.tasks[n]}: {attempt}", file=sys.stderr)
         existing: int = client.list_tasks(limit=1)["total"]
         findings = [f["check"] for f in client.doctor()["findings"] if f["violations"]]
         return {
@@ -391,6 +400,8 @@ class Chaos:
             "lost": lost + abs(existing - len(self.tasks)),
             "accepted_twice": twice,
             "rejected_stale": rejected,
+            "executions_unexplained": executions,
+            "crashes_unexplained": crashes,
             "worst_recovery_ms": worst,
             "attempts": attempts,
             "killed": self.kills,
@@ -400,11 +411,14 @@ class Chaos:
             "broken_invariants": findings,
         }
 
+    def pid(self, attempt: dict[str, Any]) -> int:
+        """The process of an attempt; 0 if none had it."""
+        worker: Optional[str] = attempt["worker_id"]
+        return int(worker.split("-")[1]) if worker else 0
+
     def recovery(self, attempt: dict[str, Any]) -> int:
         """From the moment nobody worked on a step any more until it was queued again, outages of the database aside."""
-        worker: Optional[str] = attempt["worker_id"]
-        pid = int(worker.split("-")[1]) if worker else 0
-        start = max(milliseconds(attempt["started_at"]), self.dead.get(pid, 0))
+        start = max(milliseconds(attempt["started_at"]), self.dead.get(self.pid(attempt), 0))
         return self.database.without_outages(start, milliseconds(attempt["completed_at"]))
 
     def close(self) -> None:
@@ -440,7 +454,7 @@ def main() -> int:
     ok = (
         report["tasks"] >= given.tasks
         and report["kills"] >= given.kills
-        and not (report["lost"] or report["accepted_twice"] or report["broken_invariants"])
+        and not any(report[fault] for fault in FAULTS)
         and (given.recovery_ms == 0 or report["worst_recovery_ms"] <= given.recovery_ms)
     )
     print(json.dumps(report))

@@ -71,7 +71,7 @@ async fn greet(session: &Session, up: &mut Streaming<Bytes>) -> Result<(), Error
             let message =
                 format!("the server speaks version {PROTOCOL} of the protocol, the worker version {protocol}");
             return Err(Error::new(Kind::Invalid, "wrong_protocol", message)
-                .hint("use a server of the worker's release or of the one after it"));
+                .hint("use a server and workers of the same release"));
         }
         None => return Err(Error::new(Kind::Invalid, "wrong_protocol", "a connection begins with a hello")),
     };

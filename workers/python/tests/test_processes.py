@@ -138,7 +138,8 @@ def test_a_killed_process_goes_on_from_its_checkpoint_and_does_each_item_once(fl
     assert (fleet.folder / "items").read_text().split() == [str(n) for n in range(100)]
     outcomes = [a["outcome"] for a in step["history"]]
     assert outcomes == ["checkpointed"] * 2 + ["lease_expired"] + ["checkpointed"] * 2 + ["completed"]
-    assert (step["crashes"], doctor(fleet.client)) == (1, [])
+    # What went on after a death shows that the step was not to blame for it.
+    assert (step["crashes"], doctor(fleet.client)) == (0, [])
     assert [w.poll() for w in fleet.workers].count(-signal.SIGKILL) == 1
 
 

@@ -14,7 +14,8 @@ use tasker_store::{
     TaskRecord, TemplateRecord, WatchedRecord, WorkerRecord,
 };
 use tasker_wire::{
-    DeadLetterFilter, DoctorReport, Error, EventFilter, Kind, Report, TaskFilter, TaskRequest, json_text,
+    DeadLetterFilter, DoctorReport, Error, EventFilter, Failure, Kind, Report, StepError, TaskFilter, TaskRequest,
+    json_text,
 };
 use uuid::Uuid;
 
@@ -200,6 +201,25 @@ pub fn succeed(engine: &Engine, session: &Session, given: &Given, result: String
     session.free_slots(1);
     let report = Report::Success { result, metadata: None, execution_us: 1 };
     engine.report(session, &given.info, &given.claimed, report, Vec::new());
+}
+
+/// A failure after which the step is tried again at once.
+pub fn try_again() -> Report {
+    Report::Failure(Box::new(Failure {
+        error: StepError {
+            message: "not yet".into(),
+            error_type: "custom".into(),
+            error_code: None,
+            backtrace: Vec::new(),
+            retryable: true,
+            status_code: None,
+            context: None,
+        },
+        retry_after_ms: Some(1),
+        timed_out: false,
+        metadata: None,
+        execution_us: 1,
+    }))
 }
 
 /// A word from within the store.

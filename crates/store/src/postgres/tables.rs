@@ -616,7 +616,17 @@ impl<'a> Rows<'a> {
                 );
             }
             self.store.know(task, row.try_get(18)?);
-            self.keep_step(row, true)?;
+            match self.keep_step(row, true) {
+                Err(Trouble::Foreign(what)) => {
+                    // It stays where it is for whoever can read it; the others are given out.
+                    let step: i64 = row.try_get(0)?;
+                    tracing::error!(task, step = split(step).1, what, "a queued step cannot be read");
+                    if let Some(queue) = self.queues.get_mut(&name) {
+                        queue.places.retain(|ready, _| ready.step != step);
+                    }
+                }
+                kept => kept?,
+            }
         }
         if foreign.is_empty() { Ok(()) } else { self.set_foreign_aside(&name, foreign) }
     }
