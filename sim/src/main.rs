@@ -17,10 +17,8 @@ const USAGE: &str = "tasker-sim [--seeds N] [--from N] [--seed N [--trace]] [--w
   --store STORE    sqlite, in memory (default), or postgres: the server that TASKER_TEST_POSTGRES names (scripts/with-postgres
                    starts one), in schemas that are made for this and stay";
 
-/// Seeds that share one store.
-const SEEDS_A_STORE: u64 = 100;
-/// Seeds after which the whole store is checked.
-const DOCTOR_EVERY: u64 = 25;
+/// Seeds that share one store, after which all of it is checked.
+const SEEDS_A_STORE: u64 = 25;
 
 struct Arguments {
     seeds: u64,
@@ -89,7 +87,7 @@ fn main() -> Result<ExitCode> {
         }
         let setup = Setup { trace: arguments.trace, without: arguments.without.clone(), ..Setup::new(seed) };
         let mut outcome = run(&ground, &setup);
-        if outcome.violation.is_none() && (done + 1).is_multiple_of(DOCTOR_EVERY) {
+        if outcome.violation.is_none() && (done + 1).is_multiple_of(SEEDS_A_STORE) {
             outcome.violation = ground.doctor().err();
         }
         totals.add(&outcome);

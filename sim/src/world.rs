@@ -1014,7 +1014,8 @@ impl<'a> World<'a> {
                 (Ask::Join(mut new), Err(_)) => {
                     // Whether the first was registered, nobody knows; as it never beats, it will be missed.
                     self.ids += 1;
-                    new.name = format!("{}-{}", new.name, self.ids);
+                    let name = new.name.split('~').next().unwrap_or_default();
+                    new.name = format!("{name}~{}", self.ids);
                     let answer = self.processes[process].stepper.submit(Op::AddWorker(new.clone()));
                     waiting.extend(answer.map(|a| (a, Ask::Join(new))));
                 }
