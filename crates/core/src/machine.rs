@@ -1029,7 +1029,8 @@ fn reopen(hood: &mut Neighbourhood, now: i64) {
     }
 }
 
-/// Runs `chosen` and everything after them again. What a reset decision or batch created is removed.
+/// Runs `chosen`, step numbers in order, and everything after them again. What a reset decision or batch created is
+/// removed.
 fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Changes) {
     reopen(hood, now);
     let graph = &hood.workflow.graph;
@@ -1054,13 +1055,11 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
             .iter()
             .any(|p| below_expander[usize::from(*p)] || (again[usize::from(*p)] && has_expanded(hood, *p)));
     }
-    let mut at = 0;
-    while at < hood.rows.len() {
+    for at in 0..hood.rows.len() {
         let step = hood.rows[at].step;
         let t = usize::from(step.template);
         let span = span_of(&hood.task, step.no).copied();
-        if !again[t] && !chosen.contains(&step.no) {
-            at += 1;
+        if !again[t] && chosen.binary_search(&step.no).is_err() {
             continue;
         }
         hood.cut_short(at, changes);
@@ -1078,7 +1077,6 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
         if taken_back {
             hood.task.counts.total -= 1;
             changes.removed.push(step.no);
-            hood.rows.remove(at);
             continue;
         }
         let row = &mut hood.rows[at].step;
@@ -1089,8 +1087,9 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
         row.has_checkpoint = false;
         row.suspect = false;
         changes.cleared.push(step.no);
-        at += 1;
     }
+    // All at once: a batch has up to ten thousand rows, and the store's locks are held meanwhile.
+    hood.rows.retain(|row| changes.removed.binary_search(&row.step.no).is_err());
     hood.task.batches.retain(|span| !again[usize::from(span.analyzer)]);
     hood.recount(now);
 }

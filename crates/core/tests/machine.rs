@@ -371,6 +371,11 @@ fn ten_thousand_workers_are_not_too_many_for_a_batch() {
     world.succeed_with("analyze", batches("rows", 10_000));
     assert_eq!(world.task.counts.total, 10_003);
     assert_eq!(world.step("rows_10000").state, StepState::Pending);
+
+    let changes = world.act(Action::Reset { no: world.no("analyze") });
+    assert_eq!(changes.removed.len(), 10_001, "its workers and what follows them");
+    assert!(changes.removed.is_sorted());
+    assert_eq!(world.names(), ["after", "analyze"]);
 }
 
 #[test]
