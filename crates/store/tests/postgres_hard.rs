@@ -541,10 +541,8 @@ fn what_runs_while_the_tables_are_upgraded_goes_on() {
     // As the release before left it, whose leases end now.
     psql(name)
         .batch_execute(&format!(
-            "DROP INDEX workers_live; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
-             ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
-             UPDATE steps SET wake_at = {NOW} WHERE state = 2; INSERT INTO wakes SELECT {NOW}, id FROM steps WHERE state = 2;
-             UPDATE meta SET value = 3 WHERE key = 'schema'"
+            "{TO_RELEASE_BEFORE};
+             UPDATE steps SET wake_at = {NOW} WHERE state = 2; INSERT INTO wakes SELECT {NOW}, id FROM steps WHERE state = 2"
         ))
         .unwrap();
     let store = open(name);
@@ -634,6 +632,11 @@ fn processes_that_start_together_migrate_once() {
     });
     healthy(&open("together"));
 }
+
+/// Makes the tables those of the release before.
+const TO_RELEASE_BEFORE: &str = "DROP INDEX workers_live; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
+    ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
+    UPDATE meta SET value = 3 WHERE key = 'schema'";
 
 #[test]
 fn a_worker_needs_few_rights() {
@@ -728,6 +731,24 @@ fn messages_that_are_no_steps_stop_no_queue() {
     commit(&store, &[], &[w]).unwrap();
     let archived: i64 = psql.query_one(&format!("SELECT count(*) FROM pgmq.a_{steps}"), &[]).unwrap().get(0);
     assert_eq!(archived, 5, "kept where people can look at them");
+}
+
+#[test]
+fn an_upgrade_that_is_held_up_says_by_whom_and_changes_nothing() {
+    let name = "heldup";
+    drop(open(name));
+    let mut reader = psql(name);
+    reader.batch_execute(&format!("SET application_name = 'report'; {TO_RELEASE_BEFORE}")).unwrap();
+    let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let mut forgotten = reader.transaction().unwrap();
+    forgotten.query("SELECT id FROM steps", &[]).unwrap();
+    let error = Postgres::open(&url(name)).err().unwrap();
+    assert_eq!((error.kind, error.code), (Kind::Unavailable, "store_busy"));
+    assert!(error.message.contains(&format!("session {pid} (report, user tasker, idle in transaction")), "{error:?}");
+    assert!(error.message.contains("from schema 3 to"), "{error:?}");
+    assert!(error.hint.unwrap().contains("pg_terminate_backend"));
+    forgotten.rollback().unwrap();
+    healthy(&open(name));
 }
 
 #[test]
