@@ -947,7 +947,8 @@ fn a_task_paused_before_its_start_starts_when_it_is_resumed() {
 
 #[test]
 fn a_paused_task_left_a_time_to_wake_by_the_release_before_is_not_ended_by_it() {
-    let mut world = World::new(&(DIAMOND.to_string() + "\nlifecycle: {staleness_action: dlq, max_duration_minutes: 1}"));
+    let mut world =
+        World::new(&(DIAMOND.to_string() + "\nlifecycle: {staleness_action: dlq, max_duration_minutes: 1}"));
     world.act(Action::Pause);
     world.task.wake_at = Some(world.now);
     let changes = world.apply(Event::TaskWake);
