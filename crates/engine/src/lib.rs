@@ -3,6 +3,9 @@
 //! One thread commits ([`committer`]), one does what must be done again and again ([`duties`]).
 //! Workers take a [`Session`]; clients create, read, wait and act. Handles are cheap to clone; the last one closes it.
 
+#[cfg(test)]
+extern crate self as tasker_runtime; // the store of tests/common names it so
+
 mod asynchronous;
 mod cache;
 mod clock;
