@@ -254,7 +254,10 @@ fn each_task(task: &Task) -> Result<(), String> {
     if !rests && active + waiting == 0 {
         return Err(format!("every live task has something to wait for: it is {state}"));
     }
-    if task.start_at.is_some() && task.wake_at != task.start_at {
+    if task.paused && task.wake_at.is_some() {
+        return Err(format!("a paused task waits for nothing but its resume: it wakes at {:?}", task.wake_at));
+    }
+    if !task.paused && task.start_at.is_some() && task.wake_at != task.start_at {
         return Err("a delayed task has a time to wake".into());
     }
     Ok(())

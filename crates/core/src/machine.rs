@@ -554,7 +554,7 @@ impl<'w> Neighbourhood<'w> {
                 TaskState::StepsInProcess
             } else if counts.waiting > 0 {
                 TaskState::WaitingForRetry
-            } else if counts.failed + counts.cancelled > 0 {
+            } else if counts.failed + counts.cancelled > 0 && !self.may_have_held_work() {
                 TaskState::BlockedByFailures
             } else {
                 TaskState::WaitingForDependencies
@@ -562,6 +562,11 @@ impl<'w> Neighbourhood<'w> {
             self.enter(state, now);
         }
         self.task.wake_at = next_wake(self.workflow, &self.task);
+    }
+
+    /// Whether a pause may hold back steps that could run. Not so of a task that was blocked when it was paused.
+    fn may_have_held_work(&self) -> bool {
+        self.task.paused && self.task.state != TaskState::BlockedByFailures
     }
 
     fn enter(&mut self, state: TaskState, now: i64) {
@@ -585,9 +590,10 @@ fn tally(counts: &mut Counts, state: StepState, isolated: bool, add: bool) {
     *slot = if add { *slot + 1 } else { slot.saturating_sub(1) };
 }
 
-/// Lifecycle limit that ends the task's current stay, and when; the earlier of it and the whole life's.
+/// When the task starts, or the lifecycle limit that ends its current stay; the earlier of it and the whole life's. A
+/// paused task starts only when it is resumed, and outlives no limit before that.
 fn next_wake(workflow: &Workflow, task: &Task) -> Option<i64> {
-    if task.state.is_final() {
+    if task.state.is_final() || task.paused {
         return None;
     }
     if task.start_at.is_some() {
@@ -888,7 +894,8 @@ fn task_wake(hood: &mut Neighbourhood, now: i64, changes: &mut Changes) {
     } else if hood.task.start_at.is_some() {
         hood.task.start_at = None;
         hood.recount(now);
-    } else {
+    // Programs of the release before left paused tasks a time to wake; it goes.
+    } else if !hood.task.paused {
         if hood.workflow.template.lifecycle.staleness_action == StalenessAction::Dlq {
             changes.dead_letter = Some(DeadLetterReason::StalenessTimeout);
         }
@@ -932,6 +939,8 @@ fn operate(hood: &mut Neighbourhood, action: Action, now: i64, changes: &mut Cha
         Action::Resume if !hood.task.paused => Err("the task is not paused".into()),
         Action::Resume => {
             hood.task.paused = false;
+            // The limit of the stay starts anew: the operator held it, not what it waits for.
+            hood.task.state_since = now;
             hood.recount(now);
             Ok(())
         }
@@ -1004,8 +1013,12 @@ fn operate(hood: &mut Neighbourhood, action: Action, now: i64, changes: &mut Cha
     }
 }
 
-/// An ended task lives again: steps cancelled by its end wait for their parents once more.
+/// An ended task lives again: steps cancelled by its end wait for their parents once more. One that was blocked when it
+/// was paused may go on when it is resumed.
 fn reopen(hood: &mut Neighbourhood, now: i64) {
+    if hood.task.paused && hood.task.state == TaskState::BlockedByFailures {
+        hood.enter(TaskState::WaitingForDependencies, now);
+    }
     if hood.task.state.is_final() {
         for at in 0..hood.rows.len() {
             if hood.rows[at].step.state == StepState::Cancelled {
@@ -1016,7 +1029,8 @@ fn reopen(hood: &mut Neighbourhood, now: i64) {
     }
 }
 
-/// Runs `chosen` and everything after them again. What a reset decision or batch created is removed.
+/// Runs `chosen`, step numbers in order, and everything after them again. What a reset decision or batch created is
+/// removed.
 fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Changes) {
     reopen(hood, now);
     let graph = &hood.workflow.graph;
@@ -1041,13 +1055,11 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
             .iter()
             .any(|p| below_expander[usize::from(*p)] || (again[usize::from(*p)] && has_expanded(hood, *p)));
     }
-    let mut at = 0;
-    while at < hood.rows.len() {
+    for at in 0..hood.rows.len() {
         let step = hood.rows[at].step;
         let t = usize::from(step.template);
         let span = span_of(&hood.task, step.no).copied();
-        if !again[t] && !chosen.contains(&step.no) {
-            at += 1;
+        if !again[t] && chosen.binary_search(&step.no).is_err() {
             continue;
         }
         hood.cut_short(at, changes);
@@ -1065,7 +1077,6 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
         if taken_back {
             hood.task.counts.total -= 1;
             changes.removed.push(step.no);
-            hood.rows.remove(at);
             continue;
         }
         let row = &mut hood.rows[at].step;
@@ -1076,8 +1087,9 @@ fn reset(hood: &mut Neighbourhood, chosen: &[u16], now: i64, changes: &mut Chang
         row.has_checkpoint = false;
         row.suspect = false;
         changes.cleared.push(step.no);
-        at += 1;
     }
+    // All at once: a batch has up to ten thousand rows, and the store's locks are held meanwhile.
+    hood.rows.retain(|row| changes.removed.binary_search(&row.step.no).is_err());
     hood.task.batches.retain(|span| !again[usize::from(span.analyzer)]);
     hood.recount(now);
 }

@@ -371,6 +371,11 @@ fn ten_thousand_workers_are_not_too_many_for_a_batch() {
     world.succeed_with("analyze", batches("rows", 10_000));
     assert_eq!(world.task.counts.total, 10_003);
     assert_eq!(world.step("rows_10000").state, StepState::Pending);
+
+    let changes = world.act(Action::Reset { no: world.no("analyze") });
+    assert_eq!(changes.removed.len(), 10_001, "its workers and what follows them");
+    assert!(changes.removed.is_sorted());
+    assert_eq!(world.names(), ["after", "analyze"]);
 }
 
 #[test]
@@ -894,6 +899,96 @@ fn what_fails_or_falls_due_in_a_paused_task_waits_for_its_resume() {
     world.act(Action::Resume);
     world.succeed("a");
     assert_eq!(world.task.state, TaskState::Complete);
+}
+
+#[test]
+fn a_paused_task_outlives_no_limit_and_its_stay_starts_anew_with_the_resume() {
+    let minute = 60_000;
+    let limits = "\nlifecycle: {staleness_action: dlq, max_waiting_for_dependencies_minutes: 5, \
+                  max_steps_in_process_minutes: 10, max_duration_minutes: 60}";
+    let mut world = World::new(&(DIAMOND.to_string() + limits));
+    let created_at = world.now;
+    world.act(Action::Pause);
+    assert_eq!((world.task.state, world.task.wake_at), (TaskState::WaitingForDependencies, None));
+    world.now += 30 * minute;
+    assert_eq!(world.apply(Event::TaskWake).reply, Reply::NotDue);
+    world.act(Action::Resume);
+    assert_eq!(world.task.wake_at, Some(world.now + 10 * minute), "not since it was created");
+
+    // A step that runs on keeps the task in its state.
+    let resumed_at = world.now;
+    world.claim("start");
+    world.act(Action::Pause);
+    world.now += 9 * minute;
+    world.act(Action::Resume);
+    assert_eq!(world.task.state, TaskState::StepsInProcess);
+    assert_eq!(world.task.wake_at, Some(resumed_at + 19 * minute));
+
+    // The limit of the whole life counts pauses, but ends the task only when it is resumed.
+    world.act(Action::Pause);
+    world.now += 60 * minute;
+    world.act(Action::Resume);
+    assert_eq!(world.task.wake_at, Some(created_at + 60 * minute));
+    assert!(world.wake());
+    assert_eq!(world.task.state, TaskState::Error);
+}
+
+#[test]
+fn a_task_paused_before_its_start_starts_when_it_is_resumed() {
+    let mut world = World::starting(DIAMOND, Some(1_000_500));
+    world.act(Action::Pause);
+    assert!(!world.wake(), "nothing waits for time");
+    world.now += 10_000;
+    world.act(Action::Resume);
+    assert_eq!(world.in_state(StepState::Enqueued), Vec::<String>::new());
+    assert!(world.wake());
+    assert_eq!(world.in_state(StepState::Enqueued), ["start"]);
+}
+
+#[test]
+fn a_paused_task_left_a_time_to_wake_by_the_release_before_is_not_ended_by_it() {
+    let mut world =
+        World::new(&(DIAMOND.to_string() + "\nlifecycle: {staleness_action: dlq, max_duration_minutes: 1}"));
+    world.act(Action::Pause);
+    world.task.wake_at = Some(world.now);
+    let changes = world.apply(Event::TaskWake);
+    assert_eq!((changes.reply, changes.dead_letter), (Reply::Accepted, None));
+    assert_eq!((world.task.state, world.task.wake_at), (TaskState::WaitingForDependencies, None));
+}
+
+#[test]
+fn a_failure_in_a_paused_task_leaves_it_alive_and_a_blocked_one_stays_blocked() {
+    let mut world = world_of(DIAMOND, &["start"]);
+    world.claim("left");
+    world.act(Action::Pause);
+    let failed = world.fail("left", false);
+    assert_eq!((world.task.state, failed.dead_letter), (TaskState::WaitingForDependencies, None), "`right` is held");
+    world.act(Action::Resume);
+    assert_eq!(world.task.state, TaskState::StepsInProcess);
+    let last = world.succeed("right");
+    assert_eq!(world.task.state, TaskState::BlockedByFailures);
+    assert_eq!(last.dead_letter, Some(DeadLetterReason::PermanentFailure));
+
+    // One that was blocked already stays so, until an operator gives it something to do.
+    let paused = world.act(Action::Pause);
+    assert_eq!((world.task.state, paused.dead_letter), (TaskState::BlockedByFailures, None));
+    world.act(Action::ResolveStep { no: world.no("left") });
+    assert_eq!(world.task.state, TaskState::WaitingForDependencies);
+    world.act(Action::Resume);
+    world.run_plain();
+    assert_eq!(world.task.state, TaskState::Complete);
+}
+
+#[test]
+fn a_failure_while_paused_blocks_the_task_at_its_resume_when_nothing_is_left() {
+    let mut world = one();
+    world.claim("a");
+    world.act(Action::Pause);
+    assert_eq!(world.fail("a", false).dead_letter, None);
+    assert_eq!(world.task.state, TaskState::WaitingForDependencies);
+    let resumed = world.act(Action::Resume);
+    assert_eq!(world.task.state, TaskState::BlockedByFailures);
+    assert_eq!(resumed.dead_letter, Some(DeadLetterReason::PermanentFailure));
 }
 
 #[test]

@@ -124,6 +124,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_task_that_was_asked_for_outlives_a_hundred_thousand_others() {
+        let cache = Cache::default();
+        let yaml = "name: t\nsteps: [{name: a, handler: h}]";
+        let workflow = Arc::new(tasker_store::compile(yaml, "t.yaml", None).unwrap());
+        let keep = |id| {
+            let info = TaskInfo {
+                id,
+                uuid: uuid::Uuid::nil(),
+                template: 1,
+                workflow: workflow.clone(),
+                context: "{}".into(),
+                details: "{}".into(),
+                priority: 0,
+                created_at: 0,
+            };
+            cache.keep_info(Arc::new(info));
+        };
+        for id in 0..=100_000 {
+            keep(id);
+            if id == 60_000 {
+                assert!(cache.knows(7), "a commit is told so, and its claim comes without the task");
+            }
+        }
+        assert!(cache.info(7).is_some());
+        assert!(cache.info(8).is_none(), "nobody asked for this one");
+    }
+
+    #[test]
     fn what_a_commit_knows_of_outlives_the_tasks_it_brings() {
         let cache = Cache::default();
         let put = |task| cache.keep_result(task, 0, "1".into());

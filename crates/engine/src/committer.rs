@@ -1121,3 +1121,28 @@ fn unstorable(error: &Error, execution_us: i64) -> Report {
         execution_us,
     }))
 }
+
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod faulty;
+
+#[cfg(test)]
+mod tests {
+    use super::faulty::{Faulty, PATIENCE, away};
+    use super::*;
+
+    #[test]
+    fn whoever_waits_behind_more_than_one_commit_of_kept_reports_is_answered_when_it_closes() {
+        let store = Faulty::new();
+        store.when_it_commits(|_, _| Err(CommitError::NotStored(away())));
+        let shared = Shared::new(store, Clock::standing(0, 1_800_000_000_000, 0), false, 3);
+        for _ in 0..300 {
+            shared.send(Op::Draining { worker: 1 });
+        }
+        let answer = shared.submit(vec![Op::Draining { worker: 1 }]).remove(0);
+        shared.close();
+        run(&shared);
+        let error = answer.recv_timeout(PATIENCE).expect("an answer").unwrap_err();
+        assert_eq!(error.code, "engine_closed");
+    }
+}

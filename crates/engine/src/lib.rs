@@ -3,6 +3,9 @@
 //! One thread commits ([`committer`]), one does what must be done again and again ([`duties`]).
 //! Workers take a [`Session`]; clients create, read, wait and act. Handles are cheap to clone; the last one closes it.
 
+#[cfg(test)]
+extern crate self as tasker_runtime; // the store of tests/common names it so
+
 mod asynchronous;
 mod cache;
 mod clock;
@@ -348,15 +351,28 @@ impl Engine {
         if !faults.is_empty() {
             return Err(schemas::refused(&file.path, &faults));
         }
-        let identity = (template.namespace.clone(), template.name.clone(), template.version.clone());
-        self.commit_one(Op::AddTemplate(tasker_store::TemplateSource {
+        let (namespace, name, version) = (&template.namespace, &template.name, &template.version);
+        let registered = self.store().templates()?;
+        let used = registered.iter().find(|t| (&t.namespace, &t.name, &t.version) == (namespace, name, version));
+        let added = self.commit_one(Op::AddTemplate(tasker_store::TemplateSource {
             path: file.path.clone(),
             source: file.source.clone(),
             environment,
-            identity,
+            identity: (namespace.clone(), name.clone(), version.clone()),
         }))?;
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        if let (Some(used), Done::Template(id)) = (used, added)
+            && used.id != id
+        {
+            warnings.push(format!(
+                "warning: version {version} of {namespace}/{name} was registered before with another source or for \
+                 another environment; new tasks use this one\n --> {}\n = help: raise `version` with each change, so that \
+                 a worker that still has the other one does not bring it back",
+                file.path
+            ));
+        }
         let view = views::template(&template, file.path.clone());
-        Ok((view, loaded.warnings.iter().map(ToString::to_string).collect()))
+        Ok((view, warnings))
     }
 
     /// Every registered template, newest registration of each version; only those with a tag in their `metadata.tags`

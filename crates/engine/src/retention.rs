@@ -93,3 +93,75 @@ impl Engine {
         self.now() + 1 - i64::from(days) * DAY_MS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use tasker_core::id;
+    use tasker_store::sqlite::Sqlite;
+    use tasker_store::{NewTask, Order, Store, TemplateSource, compile};
+    use tasker_wire::TaskFilter;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::committer;
+
+    const NOW: i64 = 1_800_000_000_000;
+
+    /// Does something in a process with a clock.
+    fn at<T>(store: &Arc<dyn Store>, clock: Clock, work: impl FnOnce(&Shared) -> T) -> T {
+        let shared = Shared::new(store.clone(), clock, false, 3);
+        thread::scope(|scope| {
+            scope.spawn(|| committer::run(&shared));
+            let done = work(&shared);
+            shared.close();
+            done
+        })
+    }
+
+    fn ended_task(shared: &Shared) {
+        let yaml = "name: t\nsteps: [{name: a, handler: h}]";
+        let workflow = Arc::new(compile(yaml, "t.yaml", None).unwrap());
+        let t = &workflow.template;
+        let identity = (t.namespace.clone(), t.name.clone(), t.version.clone());
+        let source = TemplateSource { path: "t.yaml".into(), source: yaml.into(), environment: None, identity };
+        let added = shared.commit(vec![Op::AddTemplate(source)]).remove(0);
+        let Ok(Done::Template(template)) = added else { panic!("{added:?}") };
+        let task = id::task_uuid(Uuid::now_v7());
+        let new = NewTask {
+            uuid: task,
+            template,
+            workflow,
+            context: "{}".into(),
+            details: "{}".into(),
+            priority: 0,
+            start_at: None,
+            idempotency: None,
+        };
+        let cancel = Op::Act { task, order: Order::Cancel, actor: "a".into(), reason: "r".into() };
+        let done = shared.commit(vec![Op::Create(Box::new(new)), cancel]);
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_of_the_store_removes_nothing_until_it_has_stood_for_a_while() {
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open("sqlite::memory:").unwrap());
+        at(&store, Clock::standing(0, NOW, 0), |shared| (ended_task(shared), ended_task(shared)));
+        let left = || store.tasks(&TaskFilter::default()).unwrap().1;
+        let mut duty = duty(30).unwrap();
+        // Forty days ahead of what was written last; and set forward while the process runs.
+        let jumped = Clock::standing(0, NOW, NOW);
+        jumped.follow(NOW + 40 * DAY_MS);
+        for clock in [Clock::standing(0, NOW + 40 * DAY_MS, NOW), jumped] {
+            at(&store, clock, |shared| assert_eq!((duty.run)(shared), None));
+            assert_eq!(left(), 2);
+        }
+        let ahead = Clock::standing(0, NOW + 40 * DAY_MS, NOW);
+        ahead.pass(600_000);
+        at(&store, ahead, |shared| (duty.run)(shared));
+        assert_eq!(left(), 1, "clocks have agreed for ten minutes, and the newest always stays");
+    }
+}

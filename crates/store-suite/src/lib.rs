@@ -103,6 +103,7 @@ macro_rules! each_scenario {
             a_failed_task_opens_a_dead_letter_and_a_retry_settles_it,
             dead_letters_are_grouped_and_annotated_and_replayed,
             declared_events_are_stored_with_the_result,
+            a_failure_and_the_completion_that_follows_it_are_two_events,
             events_of_a_task_are_read_in_order_and_by_one_reader,
             events_are_acknowledged_and_replayed,
             ended_tasks_are_removed_with_all_that_is_theirs,
@@ -1292,6 +1293,18 @@ fn declared_events_are_stored_with_the_result(s: &Setup) {
     let ids: std::collections::BTreeSet<String> =
         all_events(s).into_iter().map(|(_, m)| m["event_id"].to_string()).collect();
     assert_eq!(ids.len(), 5, "every event has its own id");
+}
+
+fn a_failure_and_the_completion_that_follows_it_are_two_events(s: &Setup) {
+    let worker = s.worker("w", &["shop"]);
+    let task = s.create(s.new_task(TOLD));
+    let a = s.take(&worker);
+    s.commit(&[finish(&worker, &a, failure(false))], &[]);
+    assert_eq!(s.act(task, Order::CompleteStep(0, "7".into())), Ok(Done::Acted));
+    let seen: Vec<Value> = all_events(s).into_iter().filter(|(name, _)| name == "a.seen").map(|(_, m)| m).collect();
+    let conditions: Vec<&Value> = seen.iter().map(|m| &m["metadata"]["condition"]).collect();
+    assert_eq!(conditions, ["permanent_failure", "success"]);
+    assert_ne!(seen[0]["event_id"], seen[1]["event_id"], "consumers drop what they have seen");
 }
 
 fn read(s: &Setup, limit: usize) -> Vec<(i64, i64)> {

@@ -41,6 +41,10 @@ struct Message<'a> {
     metadata: Map<String, Value>,
 }
 
+/// Set in the index of an event that tells of a failure. An operator may complete the step afterwards, and its attempt is
+/// still the same one; a consumer that knows the failure's event must not take the success's for a repetition.
+const FAILURE: usize = 0x1000;
+
 /// The events a step publishes, in the order of their declarations; those refused are left out. `details`: the
 /// task's request without its context, JSON object.
 pub(crate) fn published(hood: &Neighbourhood, source: &Source, details: &str) -> Vec<Published> {
@@ -56,6 +60,7 @@ pub(crate) fn published(hood: &Neighbourhood, source: &Source, details: &str) ->
             Some(made) => made.payload.as_deref()?,
             None => source.default,
         };
+        let told_of = if occasion == Occasion::Success { index } else { index | FAILURE };
         let mut metadata = Map::new();
         let mut put = |key: &str, value: Value| metadata.insert(key.into(), value);
         put("task_uuid", task.to_string().into());
@@ -77,7 +82,7 @@ pub(crate) fn published(hood: &Neighbourhood, source: &Source, details: &str) ->
             metadata.extend(more);
         }
         let message = json_of(&Message {
-            event_id: id::domain_event_uuid(task, step.no, step.fence, index).to_string(),
+            event_id: id::domain_event_uuid(task, step.no, step.fence, told_of).to_string(),
             event_name: &declared.name,
             event_version: &template.version,
             payload: json_text(payload.into()),

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use common::{NOW, commit, creation, healthy, register, success, total, worker, worker_named};
+use common::{NOW, commit, creation, healthy, register, register_as, success, total, worker, worker_named};
 use tasker_core::state::{StepState, TaskState};
+use tasker_store::clock::monotonic_ms;
 use tasker_store::postgres::Postgres;
 use tasker_store::{Batch, ClaimRequest, CommitError, Done, Idempotency, Op, Order, Store};
 use tasker_wire::{Kind, Report, TaskFilter};
@@ -152,6 +153,24 @@ fn a_commit_that_never_arrived_is_sent_again() {
     healthy(&store);
 }
 
+#[test]
+fn a_store_knows_the_servers_time_as_soon_as_it_is_open() {
+    let pooler = std::env::var("TASKER_TEST_POOLER").expect("a pooler, which `scripts/with-postgres` starts");
+    let pooled = url("timed").replace(&server(), &pooler) + "&pooler=transaction";
+    let mut psql = psql("timed");
+    let mut server_ms = || -> i64 {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        psql.query_one(sql, &[]).unwrap().get(0)
+    };
+    for url in [url("timed"), pooled] {
+        let store = Postgres::open(&url).unwrap();
+        let before_ms = server_ms();
+        let now_ms = store.clock_offset() + monotonic_ms();
+        let after_ms = server_ms();
+        assert!((before_ms - 1_000..after_ms + 1_000).contains(&now_ms), "{before_ms} {now_ms} {after_ms}");
+    }
+}
+
 /// The reports of two workers' steps, and what else is in the commit with them.
 fn two_reports(store: &Postgres, w: &ClaimRequest, template: &(i64, Arc<tasker_core::graph::Workflow>)) -> [Op; 2] {
     let created = [creation(template, "{}").1, creation(template, "{}").1];
@@ -215,6 +234,91 @@ fn a_statement_that_fails_for_one_operation_fails_that_one() {
         };
         assert!(matches!(store.commit(&batch), Err(CommitError::NotStored(_))), "{code}");
     }
+}
+
+#[test]
+fn a_queue_that_somebody_dropped_stops_no_other() {
+    let store = open("dropped");
+    let telling = |namespace: &str| {
+        let events = "publishes_events: [{name: a.done, delivery_mode: durable}]";
+        format!("name: told\nnamespace_name: {namespace}\nsteps: [{{name: a, handler: h, {events}}}]")
+    };
+    let w = ClaimRequest { queues: Arc::new(["test".to_string(), "other".into()]), ..worker(&store, 3) };
+    let created = ["test", "other", "test"].map(|namespace| {
+        let template = register_as(&store, &telling(namespace));
+        creation(&template, "{}").1
+    });
+    let done = commit(&store, &created, std::slice::from_ref(&w)).unwrap();
+    let Ok(Done::Created { task: other, .. }) = done.results[1] else { panic!("{done:?}") };
+    let claimed = &done.claimed[0];
+    assert_eq!(claimed.len(), 3);
+    let mut psql = psql("dropped");
+    let events = queue(&mut psql, "test_domain_events");
+    psql.execute("SELECT pgmq.drop_queue($1)", &[&events]).unwrap();
+    let ops: Vec<Op> = claimed.iter().map(|c| success(&w, c)).collect();
+    let committed = commit(&store, &ops, &[]).unwrap();
+    for (step, result) in claimed.iter().zip(&committed.results) {
+        match result {
+            Ok(Done::Finished { accepted: true }) => assert_eq!(step.task, other),
+            Err(CommitError::Refused(_)) => assert_ne!(step.task, other),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_column_that_changes_its_type_between_two_commits_fails_neither() {
+    let store = open("altered");
+    let template = register(&store);
+    let w = worker(&store, 1);
+    let round = |store: &Postgres| {
+        let done = commit(store, &[creation(&template, "{}").1], std::slice::from_ref(&w)).unwrap();
+        assert!(done.results.iter().all(Result::is_ok), "{done:?}");
+        commit(store, &[success(&w, &done.claimed[0][0])], &[]).unwrap().results.remove(0).unwrap();
+    };
+    round(&store);
+    // The server then refuses what was prepared before: the plan must not change what it gives.
+    psql("altered").batch_execute("ALTER TABLE steps ALTER COLUMN name TYPE varchar").unwrap();
+    round(&store);
+    round(&store);
+    healthy(&store);
+}
+
+#[test]
+fn who_waits_for_a_step_holds_no_place_in_a_queue() {
+    let store = open("crossed");
+    let template = register(&store);
+    let w = worker(&store, 10);
+    let (held, op) = creation(&template, "{}");
+    commit(&store, &[op, creation(&template, "{}").1], &[]).unwrap();
+    let held_id = store.task(held).unwrap().unwrap().id;
+    let (mut holder, mut other) = (psql("crossed"), psql("crossed"));
+    let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let mut forgotten = holder.transaction().unwrap();
+    forgotten.execute("SELECT id FROM steps WHERE id = $1 FOR UPDATE", &[&(held_id << 14)]).unwrap();
+    let cancel = Op::Act { task: held, order: Order::Cancel, actor: "a".into(), reason: "r".into() };
+    let free = thread::scope(|scope| {
+        let committer = scope.spawn(|| commit(&store, &[cancel], std::slice::from_ref(&w)));
+        let is_waiting = |other: &mut postgres::Client| -> bool {
+            let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))";
+            other.query_one(sql, &[&pid]).unwrap().get(0)
+        };
+        // Only what is seen between two looks that find the commit waiting was seen while it waited.
+        let free = loop {
+            assert!(!committer.is_finished(), "it was never seen waiting");
+            if is_waiting(&mut other) {
+                let free = other.query("SELECT step >> 14 FROM ready FOR UPDATE SKIP LOCKED", &[]).unwrap();
+                if is_waiting(&mut other) {
+                    break free.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>();
+                }
+            }
+        };
+        forgotten.rollback().unwrap();
+        committer.join().unwrap().unwrap();
+        free
+    });
+    assert!(free.iter().any(|task| *task != held_id), "the other task can be claimed meanwhile: {free:?}");
+    healthy(&store);
 }
 
 #[test]
@@ -529,6 +633,11 @@ fn a_worker_of_the_release_before_is_watched_by_when_it_was_seen_and_its_steps_a
     healthy(&store);
 }
 
+/// Makes the tables those of the release before.
+const TO_RELEASE_BEFORE: &str = "DROP INDEX workers_live; DROP INDEX workers_gone; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
+    ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
+    UPDATE meta SET value = 3 WHERE key = 'schema'";
+
 #[test]
 fn what_runs_while_the_tables_are_upgraded_goes_on() {
     let name = "upgraded";
@@ -541,10 +650,8 @@ fn what_runs_while_the_tables_are_upgraded_goes_on() {
     // As the release before left it, whose leases end now.
     psql(name)
         .batch_execute(&format!(
-            "DROP INDEX workers_live; DROP INDEX workers_gone; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
-             ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
-             UPDATE steps SET wake_at = {NOW} WHERE state = 2; INSERT INTO wakes SELECT {NOW}, id FROM steps WHERE state = 2;
-             UPDATE meta SET value = 3 WHERE key = 'schema'"
+            "{TO_RELEASE_BEFORE};
+             UPDATE steps SET wake_at = {NOW} WHERE state = 2; INSERT INTO wakes SELECT {NOW}, id FROM steps WHERE state = 2"
         ))
         .unwrap();
     let store = open(name);
@@ -628,6 +735,24 @@ fn a_newer_schema_is_used_if_it_allows_that_and_an_older_one_upgraded() {
     let (from, to) = Postgres::migrate(&url(name)).unwrap();
     assert_eq!((from, to > 1), (1, true));
     register(&open(name));
+}
+
+#[test]
+fn an_upgrade_that_is_held_up_says_by_whom_and_changes_nothing() {
+    let name = "heldup";
+    drop(open(name));
+    let mut reader = psql(name);
+    reader.batch_execute(&format!("SET application_name = 'report'; {TO_RELEASE_BEFORE}")).unwrap();
+    let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let mut forgotten = reader.transaction().unwrap();
+    forgotten.query("SELECT id FROM steps", &[]).unwrap();
+    let error = Postgres::open(&url(name)).err().unwrap();
+    assert_eq!((error.kind, error.code), (Kind::Unavailable, "store_busy"));
+    assert!(error.message.contains(&format!("session {pid} (report, user tasker, idle in transaction")), "{error:?}");
+    assert!(error.message.contains("from schema 3 to"), "{error:?}");
+    assert!(error.hint.unwrap().contains("pg_terminate_backend"));
+    forgotten.rollback().unwrap();
+    healthy(&open(name));
 }
 
 #[test]

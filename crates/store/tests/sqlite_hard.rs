@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 mod common;
 
-use common::{NOW, commit, creation, healthy, register, success, total, worker, worker_named};
+use common::{NOW, commit, creation, healthy, register, register_as, success, total, worker, worker_named};
 use rusqlite::Connection;
+use tasker_core::state::StepState;
 use tasker_store::sqlite::Sqlite;
 use tasker_store::{Done, Op, Store};
 use tasker_wire::{Error, Kind, Report, TaskFilter};
@@ -143,6 +144,29 @@ fn what_runs_while_the_tables_are_upgraded_goes_on() {
     let results = commit(&store, &[Op::Due { limit: 10, skip: 0 }, success(&w, claimed)], &[]).unwrap().results;
     assert_eq!(results, [Ok(Done::Due(0)), Ok(Done::Finished { accepted: true })]);
     healthy(&store);
+}
+
+#[test]
+fn a_step_whose_template_cannot_be_read_any_more_holds_up_no_other_of_a_lost_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let broken = register_as(&store, "name: broken\nnamespace_name: test\nsteps: [{name: a, handler: h}]");
+    let sound = register(&store);
+    let w = worker(&store, 2);
+    let created = [creation(&broken, "{}"), creation(&sound, "{}")];
+    let ops = created.clone().map(|(_, op)| op);
+    assert_eq!(commit(&store, &ops, std::slice::from_ref(&w)).unwrap().claimed[0].len(), 2);
+    let path = store.path().to_path_buf();
+    drop(store);
+    let conn = Connection::open(&path).unwrap();
+    assert_eq!(conn.execute("UPDATE templates SET source = '{' WHERE id = ?1", [broken.0]).unwrap(), 1);
+    drop(conn);
+    let store = open(folder.path());
+    let lost = Op::WorkerGone { worker: w.worker, beat: None, stopped: false };
+    let results = commit(&store, &[lost], &[]).unwrap().results;
+    assert!(matches!(results[..], [Ok(Done::Gone(Some(_)))]), "{results:?}");
+    let task = store.task(created[1].0).unwrap().unwrap();
+    assert_eq!(store.steps(task.id).unwrap()[0].step.state, StepState::Enqueued);
 }
 
 fn plan(conn: &Connection, sql: &str) -> Vec<String> {

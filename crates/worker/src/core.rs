@@ -20,6 +20,7 @@ use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::disturb::Disturb;
 use crate::job::{Job, Key};
+use crate::storable;
 
 /// How often budgets are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -706,8 +707,29 @@ fn checked(report: Report) -> Report {
         );
         return failure("result_too_large", message, false);
     }
-    match serde_json::from_str::<&serde_json::value::RawValue>(payload) {
-        Ok(_) => report,
-        Err(error) => failure("serialization_error", format!("the {what} is not valid JSON: {error}"), false),
+    let fault = match serde_json::from_str::<&serde_json::value::RawValue>(payload) {
+        Ok(_) => storable::fault(payload).map(|fault| format!("the {what} cannot be stored everywhere: {fault}")),
+        Err(error) => Some(format!("the {what} is not valid JSON: {error}")),
+    };
+    fault.map_or(report, |fault| failure("serialization_error", fault, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_not_every_store_takes_fails_its_step_before_any_sees_it() {
+        for payload in [r#"{"name": "\ud800"}"#, "[1e400]"] {
+            let reports = [
+                Report::Success { result: payload.into(), metadata: None, execution_us: 1 },
+                Report::Checkpoint { checkpoint: payload.into(), execution_us: 1 },
+            ];
+            for report in reports {
+                let Report::Failure(failure) = checked(report) else { panic!("{payload} passed") };
+                assert_eq!(failure.error.error_type, "serialization_error");
+                assert!(!failure.error.retryable);
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ mod event;
 mod job;
 pub mod logging;
 mod sdk;
+mod storable;
 pub mod testing;
 
 pub use client::call as client_call;

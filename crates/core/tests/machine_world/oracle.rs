@@ -334,7 +334,10 @@ fn each_task(world: &World) -> Result<(), String> {
     if !rests && active + waiting == 0 {
         return Err(format!("{state}, and nothing will ever happen"));
     }
-    if task.start_at.is_some() && task.wake_at != task.start_at {
+    if task.paused && task.wake_at.is_some() {
+        return Err("a paused task wakes by itself".into());
+    }
+    if !task.paused && task.start_at.is_some() && task.wake_at != task.start_at {
         return Err("a delayed task without a time to wake".into());
     }
     Ok(())

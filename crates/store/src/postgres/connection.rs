@@ -23,8 +23,9 @@ const CONNECT_WAIT: Duration = Duration::from_secs(6);
 /// Longest time the server gives a statement. A pipeline that takes longer than this and a little has lost its server.
 const STATEMENT_MS: u64 = 60_000;
 const ANSWER_WAIT: Duration = Duration::from_millis(STATEMENT_MS + 5_000);
-/// How long the server keeps the locks of a client that fell silent within a transaction, milliseconds.
-const SILENT_MS: u64 = 1_000;
+/// How long the server keeps the locks of a client that fell silent within a transaction, milliseconds. The machine runs
+/// between the two round trips of a commit, up to ten thousand rows at a time and on a busy processor.
+const SILENT_MS: u64 = 5_000;
 /// How long a commit waits for a row that another client has locked, milliseconds; and how long once it is known that
 /// something it needs is locked.
 const LOCK_MS: u64 = 2_000;

@@ -33,11 +33,15 @@ pub fn commit(store: &dyn Store, ops: &[Op], claims: &[ClaimRequest]) -> Result<
 }
 
 pub fn register(store: &dyn Store) -> (i64, Arc<Workflow>) {
-    let workflow = compile(CHAIN, "test.yaml", None).unwrap();
+    register_as(store, CHAIN)
+}
+
+pub fn register_as(store: &dyn Store, source: &str) -> (i64, Arc<Workflow>) {
+    let workflow = compile(source, "test.yaml", None).unwrap();
     let t = &workflow.template;
     let op = Op::AddTemplate(TemplateSource {
         path: "test.yaml".into(),
-        source: CHAIN.into(),
+        source: source.into(),
         environment: None,
         identity: (t.namespace.clone(), t.name.clone(), t.version.clone()),
     });
