@@ -447,6 +447,20 @@ impl WorkerProcess {
         }
     }
 
+    /// Asks it to drain and ends it once `limit` is over. A worker stores that it drains before anything else, so that what it then
+    /// still holds counts as handed back.
+    pub(crate) fn end_within(&mut self, limit: Duration) {
+        self.ask_to_stop();
+        let deadline = Instant::now() + limit;
+        while self.ended().is_none() {
+            if Instant::now() >= deadline {
+                // It may have ended in between.
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Waits for its end, however long the drain takes; no longer once the user has asked more than `asked` times.
     pub(crate) fn wait(&mut self, mut asked: usize) {
         let mut deadline = Instant::now() + DRAIN_MAX;

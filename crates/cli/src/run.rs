@@ -20,6 +20,8 @@ use crate::{Context, INTERRUPTED, actor, interrupt, template};
 const LOOK: Duration = Duration::from_millis(50);
 /// Time between two looks for a worker that has the handlers. One that was there at first may have been dying, or die later.
 const LOOK_FOR_WORKERS: Duration = Duration::from_secs(1);
+/// How long a lent worker gets to end once `--timeout` is over.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn run(args: &Run, ctx: &Context) -> Result<i32> {
@@ -264,6 +266,10 @@ impl<'a> Follow<'a> {
                 looked_for_workers = Instant::now();
             }
             if self.args.timeout.is_some_and(|limit| self.started.elapsed().as_secs_f64() >= limit) {
+                // The time is over for what the worker runs, too.
+                if let Some(lent) = worker {
+                    lent.end_within(STOP_MAX);
+                }
                 return Err(self.timed_out(&task, &steps).into());
             }
         }

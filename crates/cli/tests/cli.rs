@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Place, code};
+use common::{Place, code, eventually};
 use serde_json::{Value, json};
-use tasker_worker::{StepError, StepOutcome, Worker};
+use tasker_worker::{StepError, StepOutcome, Worker, WorkerBuilder};
 
 const PAIR: &str = "\
 name: pair
@@ -188,6 +191,58 @@ fn run_follows_a_task_to_its_end() {
     assert_eq!(ended, [&json!("first"), &json!("second")]);
     assert_eq!(lines.last().map(|l| &l["task"]["status"]), Some(&json!("complete")));
     drop(worker);
+}
+
+const DRAINED: &str = "TASKER_TEST_DRAINED";
+
+/// The worker that the test below lends; nothing by itself.
+#[test]
+fn child_that_takes_long_to_drain() {
+    let Ok(file) = std::env::var(DRAINED) else { return };
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = begun.clone();
+    let worker = WorkerBuilder::default()
+        .template("pair.yaml", PAIR)
+        .configure(|config| config.drain_timeout_ms = 30_000)
+        .handler("math.first", move |_| {
+            begins.store(true, Ordering::Release);
+            std::future::pending()
+        })
+        .handler("math.second", |_| std::future::pending())
+        .start()
+        .expect("a worker");
+    worker.run().expect("a drain");
+    if begun.load(Ordering::Acquire) {
+        std::fs::write(file, "").expect("a file");
+    }
+}
+
+#[test]
+fn a_run_whose_time_is_over_waits_for_no_drain_of_its_worker_and_its_steps_are_handed_back() {
+    let place = Place::with(PAIR);
+    place.write("handlers/math.rs", "");
+    let exe = std::env::current_exe().expect("this binary");
+    let cargo = place.write(
+        "cargo",
+        &format!("#!/bin/sh\nexec {} child_that_takes_long_to_drain --exact --nocapture\n", exe.display()),
+    );
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).expect("a program");
+    let drained = place.dir.path().join("drained");
+    let output = place
+        .command(&["run", "pair", "-i", "n=6", "--timeout", "3", "--json"])
+        .env("CARGO", &cargo)
+        .env("TASKER_URL", place.url())
+        .env(DRAINED, &drained)
+        .output()
+        .expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(!drained.exists(), "{said}");
+    let task = place.tasker(&["ls", "--json"]).json()["tasks"][0]["task_uuid"].as_str().expect("a UUID").to_string();
+    let _worker = place.worker();
+    eventually(|| place.status(&task) == "complete");
+    let step = &place.tasker(&["show", &task, "--step", "first", "--json"]).json()["steps"][0];
+    assert_eq!((&step["crashes"], &step["attempts"]), (&json!(0), &json!(1)), "{step}");
 }
 
 #[test]
