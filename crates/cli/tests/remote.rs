@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -312,7 +312,10 @@ struct Process {
 
 impl Process {
     fn start(place: &Place, listen: &str) -> Process {
-        let mut command = place.command(&["serve", "--listen", listen, "--json"]);
+        Process::of(place.command(&["serve", "--listen", listen, "--json"]))
+    }
+
+    fn of(mut command: Command) -> Process {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a server");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
@@ -400,4 +403,28 @@ fn a_server_is_told_to_stop_by_a_signal_and_says_where_it_listens() {
     assert_eq!(common::code(&said), (6, "cannot_listen".into()));
     let said = place.tasker(&["serve", "--listen", "nonsense", "--json"]);
     assert_eq!(common::code(&said), (4, "invalid_address".into()));
+}
+
+#[test]
+fn a_server_that_others_can_reach_needs_a_token_or_the_word_that_it_is_open() {
+    let place = Place::empty();
+    let open = ["serve", "--listen", "0.0.0.0:0", "--json"];
+    let said = place.tasker(&open);
+    assert_eq!(common::code(&said), (4, "open_server".into()));
+    let hint = said.error()["error"]["hint"].as_str().expect("a hint").to_string();
+    assert!(hint.contains("TASKER_TOKEN") && hint.contains("--insecure"), "{hint}");
+    assert_eq!(std::fs::read_dir(place.dir.path()).expect("a folder").count(), 0, "no store was made");
+    let said = place.command(&open).env("TASKER_TOKEN", "").output().expect("the command runs");
+    assert_eq!(said.status.code(), Some(4), "an empty token is none");
+    let reached = |server: &Process, token: &str| {
+        let port = server.address.rsplit(':').next().expect("a port").to_string();
+        let said = place.tasker(&["ls", "--url", &format!("tasker://{token}127.0.0.1:{port}"), "--json"]);
+        said.code == 0
+    };
+    let mut guarded = place.command(&open);
+    guarded.env("TASKER_TOKEN", "sesame");
+    let guarded = Process::of(guarded);
+    assert!(reached(&guarded, "sesame@") && !reached(&guarded, ""));
+    drop(guarded);
+    assert!(reached(&Process::of(place.command(&[&open[..], &["--insecure"][..]].concat())), ""));
 }

@@ -51,7 +51,7 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        for name in ["TASKER_URL", "TASKER_ENV", "TASKER_LOG"] {
+        for name in ["TASKER_URL", "TASKER_ENV", "TASKER_LOG", "TASKER_TOKEN"] {
             command.env_remove(name);
         }
         command.env("USER", "ann").env("TASKER_PYTHON", "/nowhere/python");
