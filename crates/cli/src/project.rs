@@ -234,7 +234,7 @@ impl Handlers {
         Some(Handlers { dir: dir.into(), folder, language })
     }
 
-    /// The command that runs a worker, to which `--url` and the rest are added.
+    /// The command that runs a worker, to which the rest is added.
     fn worker(&self) -> Command {
         match self.language {
             Language::Python => {
@@ -367,7 +367,7 @@ pub(crate) struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts a worker on `url`. With `hold`, what it says is kept for [`WorkerProcess::said`] instead of being printed.
+    /// Starts a worker on `url`, which it finds in its environment: its arguments are shown to everybody on the machine. With `hold`, what it says is kept for [`WorkerProcess::said`] instead of being printed.
     pub(crate) fn start(
         handlers: &Handlers,
         url: &str,
@@ -375,7 +375,7 @@ impl WorkerProcess {
         hold: bool,
     ) -> Result<WorkerProcess, Error> {
         let mut command = handlers.worker();
-        command.args(["--url", url]);
+        command.env("TASKER_URL", url);
         for template in templates {
             command.args(["--templates", template]);
         }

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,16 +221,12 @@ fn a_run_whose_time_is_over_waits_for_no_drain_of_its_worker_and_its_steps_are_h
     let place = Place::with(PAIR);
     place.write("handlers/math.rs", "");
     let exe = std::env::current_exe().expect("this binary");
-    let cargo = place.write(
-        "cargo",
-        &format!("#!/bin/sh\nexec {} child_that_takes_long_to_drain --exact --nocapture\n", exe.display()),
-    );
-    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).expect("a program");
+    let script = format!("#!/bin/sh\nexec {} child_that_takes_long_to_drain --exact --nocapture\n", exe.display());
+    let cargo = place.program("cargo", &script);
     let drained = place.dir.path().join("drained");
     let output = place
         .command(&["run", "pair", "-i", "n=6", "--timeout", "3", "--json"])
         .env("CARGO", &cargo)
-        .env("TASKER_URL", place.url())
         .env(DRAINED, &drained)
         .output()
         .expect("the command runs");
@@ -243,6 +238,29 @@ fn a_run_whose_time_is_over_waits_for_no_drain_of_its_worker_and_its_steps_are_h
     eventually(|| place.status(&task) == "complete");
     let step = &place.tasker(&["show", &task, "--step", "first", "--json"]).json()["steps"][0];
     assert_eq!((&step["crashes"], &step["attempts"]), (&json!(0), &json!(1)), "{step}");
+}
+
+/// Writes down its arguments, a line a word, and where it is told to work.
+const NOTES_ARGUMENTS: &str = "#!/bin/sh\nprintf '%s\\n' \"$@\" >> arguments\necho \"$TASKER_URL\" >> urls\nexit 1\n";
+
+#[test]
+fn a_password_is_no_argument_of_what_a_command_starts() {
+    let place = Place::with(PAIR);
+    place.write("handlers/math.py", "");
+    let python = place.program("python", NOTES_ARGUMENTS);
+    let url = format!("{}?password=sesame", place.url());
+    let run = ["run", "pair", "--timeout", "60", "--url", &url];
+    let bench = ["bench", "--lang", "python", "--store", &url];
+    for args in [&run[..], &bench] {
+        place.command(args).env("TASKER_PYTHON", &python).output().expect("the command runs");
+        let read = |file: &str| std::fs::read_to_string(place.dir.path().join(file)).expect("it was started");
+        let (arguments, urls) = (read("arguments"), read("urls"));
+        assert!(arguments.contains("tasker_core\n") && !arguments.contains("sesame"), "{args:?}: {arguments}");
+        assert!(urls.lines().next() == Some(&url), "{args:?}: {urls}");
+        for file in ["arguments", "urls"] {
+            std::fs::remove_file(place.dir.path().join(file)).expect("a file");
+        }
+    }
 }
 
 #[test]

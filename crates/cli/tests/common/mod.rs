@@ -1,6 +1,7 @@
 //! A project in a folder of its own, and the command run in it.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +46,13 @@ impl Place {
         let path = self.dir.path().join(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// A program of the given text.
+    pub fn program(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.write(path, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a program");
         path
     }
 
