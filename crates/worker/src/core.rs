@@ -5,8 +5,8 @@
 //! ([`WorkerCore::finish`]), *commit* (engine), and the next *claim* in that same commit.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -186,7 +186,42 @@ pub struct WorkerCore {
     completed: AtomicU64,
     failed: AtomicU64,
     taken: AtomicU64,
-    tick: Mutex<Option<JoinHandle<()>>>,
+    claims: Arc<Claims>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// When to look which claims are still this worker's.
+#[derive(Default)]
+struct Claims {
+    asked: Mutex<Asked>,
+    told: Condvar,
+}
+
+#[derive(Default)]
+struct Asked {
+    at_once: bool,
+    closed: bool,
+}
+
+impl Claims {
+    /// Another process has written to the store: some may be gone without a word.
+    fn look_at_once(&self) {
+        self.asked.lock().at_once = true;
+        self.told.notify_all();
+    }
+
+    fn close(&self) {
+        self.asked.lock().closed = true;
+        self.told.notify_all();
+    }
+
+    /// Waits until it is time to look, `every` after the last time at the latest; `false` once closed.
+    fn wait(&self, every: Duration) -> bool {
+        let deadline = Instant::now() + every;
+        let mut asked = self.told.wait_while(self.asked.lock(), deadline, |asked| !asked.at_once && !asked.closed);
+        asked.at_once = false;
+        !asked.closed
+    }
 }
 
 impl std::fmt::Debug for WorkerCore {
@@ -260,28 +295,61 @@ impl WorkerCore {
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             taken: AtomicU64::new(0),
-            tick: Mutex::new(None),
+            claims: Arc::default(),
+            threads: Mutex::default(),
         });
-        let weak = Arc::downgrade(&core);
-        let fails = weak.clone();
-        let body = move || {
-            let mut looked = Instant::now();
+        core.watch("tasker-budget", "keeps budgets", |weak| {
             loop {
                 std::thread::sleep(TICK);
                 let Some(core) = weak.upgrade() else { return };
                 if core.closed.load(Ordering::Acquire) {
                     return;
                 }
-                core.tick(&mut looked);
-            }
-        };
-        let tick = threads::spawn("tasker-budget", body, move |said| {
-            if let Some(core) = fails.upgrade() {
-                core.fail(&format!("the thread that keeps budgets ended in a panic ({said})"));
+                core.tick();
             }
         })?;
-        *core.tick.lock() = Some(tick);
+        // A thread of its own: it waits for the store, and budgets end while the store is away, too.
+        let (engine, session, claims) = (core.engine.clone(), core.session.clone(), core.claims.clone());
+        let every = Duration::from_millis((core.config.lease_ms as u64 / 3).max(3));
+        core.watch("tasker-claims", "looks after claims", move |weak| {
+            while claims.wait(every) {
+                let Some(held) = weak.upgrade().map(|core| core.held()) else { return };
+                if held.is_empty() || session.is_closed() {
+                    continue;
+                }
+                let lost = engine.lost(&session, &held);
+                let Some(core) = weak.upgrade() else { return };
+                match lost {
+                    Ok(lost) => lost.into_iter().for_each(|key| {
+                        core.cancel(key, "the step was taken from this worker: another may run it");
+                    }),
+                    Err(error) => tracing::warn!(%error, "cannot look which steps are still this worker's"),
+                }
+            }
+        })?;
         Ok(core)
+    }
+
+    /// Starts a thread that ends with the worker, and without which the worker cannot go on.
+    fn watch(
+        self: &Arc<WorkerCore>,
+        name: &str,
+        what: &'static str,
+        body: impl FnOnce(&Weak<WorkerCore>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let weak = Arc::downgrade(self);
+        let fails = weak.clone();
+        let thread = threads::spawn(
+            name,
+            move || body(&weak),
+            move |said| {
+                if let Some(core) = fails.upgrade() {
+                    core.fail(&format!("the thread that {what} ended in a panic ({said})"));
+                }
+            },
+        )?;
+        self.threads.lock().push(thread);
+        Ok(())
     }
 
     /// The engine it works on.
@@ -480,7 +548,7 @@ impl WorkerCore {
         self.session.take_events(max, timeout)
     }
 
-    fn tick(&self, looked: &mut Instant) {
+    fn tick(&self) {
         if self.session.failure().is_some() {
             // It may have been the engine that failed.
             self.failed_now.notify_one();
@@ -490,6 +558,9 @@ impl WorkerCore {
             self.hand_back();
         }
         let (cut_short, changed_outside) = self.session.take_notices();
+        if changed_outside {
+            self.claims.look_at_once();
+        }
         for cut in cut_short {
             self.cancel(
                 (cut.task, cut.no, cut.fence),
@@ -502,24 +573,15 @@ impl WorkerCore {
         for job in late {
             self.time_out(&job);
         }
-        let every = Duration::from_millis((self.config.lease_ms as u64 / 3).max(3));
-        if looked.elapsed() < every && !changed_outside {
-            return;
-        }
-        *looked = now;
-        let mut held: Vec<Key> = self.session.untaken();
-        held.extend(self.running.lock().values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
-        if held.is_empty() {
-            return;
-        }
-        match self.engine.lost(&self.session, &held) {
-            Ok(lost) => {
-                for key in lost {
-                    self.cancel(key, "the step was taken from this worker: another may run it");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot look which steps are still this worker's"),
-        }
+    }
+
+    /// Claims that nobody has reported on.
+    fn held(&self) -> Vec<Key> {
+        // Held while steps change hands, as in `try_take`.
+        let running = self.running.lock();
+        let mut held = self.session.untaken();
+        held.extend(running.values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
+        held
     }
 
     fn cancel(&self, key: Key, message: &str) {
@@ -626,10 +688,11 @@ impl WorkerCore {
         for job in self.running.lock().values() {
             job.cancel();
         }
-        let tick = self.tick.lock().take();
-        if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id()) {
+        self.claims.close();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads.into_iter().filter(|t| t.thread().id() != std::thread::current().id()) {
             // A panic has been told.
-            let _ = tick.join();
+            let _ = thread.join();
         }
     }
 
