@@ -23,8 +23,10 @@ use crate::job::{Job, Key};
 
 /// How often budgets are looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// A step for which another worker has the handler is left alone for this long, milliseconds.
+/// A step for which another worker has the handler is left alone for this long, milliseconds; twice as long with each time
+/// it was claimed, [`HAND_BACK_DOUBLINGS`] times at most.
 const HAND_BACK_MS: i64 = 200;
+const HAND_BACK_DOUBLINGS: u32 = 4;
 /// Largest result, bytes.
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
 /// How long a drain waits for running handlers by default, milliseconds: less than the 30 s that Kubernetes, systemd and
@@ -514,7 +516,9 @@ impl WorkerCore {
         let queue = job.queue().to_string();
         let others = self.engine.other_workers(&self.session, &queue, callable).unwrap_or_default();
         if others.iter().any(|(_, has)| *has) {
-            self.finish(job, Report::Release { delay_ms: HAND_BACK_MS });
+            // The worker that has it may be busy for long.
+            let delay_ms = HAND_BACK_MS << job.claimed().fence.min(HAND_BACK_DOUBLINGS);
+            self.finish(job, Report::Release { delay_ms });
             return;
         }
         let mut registered: Vec<&str> = self.config.handlers.iter().map(String::as_str).collect();

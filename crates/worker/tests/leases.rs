@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{
     Other, SHORT_LEASE_MS, create, declare_gone, engine, eventually, healthy, hear, name, ok, options, outcomes,
-    register, result, say, wait, worker,
+    register, result, say, wait, wait_ms, worker,
 };
 use serde_json::json;
 use tasker_runtime::Engine;
@@ -288,6 +288,36 @@ fn workers_start_and_stop_over_and_over_without_losing_a_step() {
         assert_eq!(engine.step(task, "a").unwrap().attempts, 1);
     }
     healthy(&engine);
+}
+
+#[test]
+fn a_step_rests_longer_each_time_a_worker_without_its_handler_is_given_it() {
+    let engine = engine();
+    let (say, hears) = channel();
+    let has = worker(ONE)
+        .configure(|c| c.max_concurrent_handlers = 1)
+        .handler("a", move |_| {
+            let say = say.clone();
+            async move {
+                say.send(()).unwrap();
+                std::future::pending().await
+            }
+        })
+        .start_on(engine.clone())
+        .unwrap();
+    create(&engine, "one", json!({}));
+    hear(&hears);
+    let _has_not = worker(ONE).handler("b", name).start_on(engine.clone()).unwrap();
+    let task = create(&engine, "one", json!({}));
+    let step = eventually("it is handed back over and over", || {
+        engine.advance_clock(100);
+        let step = engine.step(task, "a").unwrap();
+        (step.history.iter().filter(|a| a.next_retry_at.is_some()).count() >= 5).then_some(step)
+    });
+    let rests: Vec<_> = step.history.iter().filter(|a| a.next_retry_at.is_some()).take(5).map(wait_ms).collect();
+    assert_eq!(rests, [400, 800, 1_600, 3_200, 3_200], "{step:?}");
+    assert_eq!(step.attempts, 0);
+    drop(has);
 }
 
 const CHILD: &str = "TASKER_TEST_LEASE_CHILD";
