@@ -778,3 +778,19 @@ fn checked(report: Report) -> Report {
         Err(error) => failure("serialization_error", format!("the {what} is not valid JSON: {error}"), false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_signals_are_kept_for_a_host_that_takes_none() {
+        let engine = Engine::open("sqlite::memory:", Options::default()).expect("an engine");
+        let core = WorkerCore::start_on(engine, Config::default()).expect("a worker");
+        let signal = |number: usize| Signal::Cancel { event_id: number.to_string(), message: String::new() };
+        (0..=SIGNALS_MAX).for_each(|number| core.signal(signal(number)));
+        let kept: Vec<Signal> = std::iter::from_fn(|| core.try_signal()).collect();
+        assert_eq!(kept.len(), SIGNALS_MAX);
+        assert_eq!((kept.first(), kept.last()), (Some(&signal(1)), Some(&signal(SIGNALS_MAX))));
+    }
+}

@@ -13,8 +13,8 @@ use common::{
     register, result, say, wait, wait_ms, worker,
 };
 use serde_json::json;
-use tasker_runtime::Engine;
-use tasker_worker::{StepContext, Worker};
+use tasker_runtime::{Engine, Order, TemplateFile};
+use tasker_worker::{Config, StepContext, Worker, WorkerCore};
 
 const ONE: &str = "name: one\nnamespace_name: test\nsteps: [{name: a, handler: a, retry: {max_attempts: 1}}]";
 
@@ -318,6 +318,20 @@ fn a_step_rests_longer_each_time_a_worker_without_its_handler_is_given_it() {
     assert_eq!(rests, [400, 800, 1_600, 3_200, 3_200], "{step:?}");
     assert_eq!(step.attempts, 0);
     drop(has);
+}
+
+#[test]
+fn what_is_cancelled_before_a_handler_has_seen_it_is_never_taken() {
+    let engine = engine();
+    let template = TemplateFile { path: "one.yaml".into(), source: ONE.into() };
+    let core = WorkerCore::start_on(engine.clone(), Config { templates: vec![template], ..Config::default() }).unwrap();
+    let task = create(&engine, "one", json!({}));
+    let given = |count: u64| (core.status()["pending_events"] == json!(count)).then_some(());
+    eventually("the step is given", || given(1));
+    engine.act(task, Order::Cancel, "ann", "not wanted").unwrap();
+    eventually("it is taken back", || given(0));
+    assert!(core.try_take().is_none());
+    core.close();
 }
 
 const CHILD: &str = "TASKER_TEST_LEASE_CHILD";
