@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{Place, eventually};
 use serde_json::json;
-use tasker_runtime::{Engine, Options};
+use tasker_runtime::{Engine, Options, TemplateFile};
 use tasker_server::Server;
 use tasker_wire::{TaskRequest, json_of};
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
@@ -427,4 +427,30 @@ fn a_server_that_others_can_reach_needs_a_token_or_the_word_that_it_is_open() {
     assert!(reached(&guarded, "sesame@") && !reached(&guarded, ""));
     drop(guarded);
     assert!(reached(&Process::of(place.command(&[&open[..], &["--insecure"][..]].concat())), ""));
+}
+
+#[test]
+fn a_run_leaves_the_templates_of_a_store_that_others_work_on_as_they_are() {
+    let engine = open("sqlite::memory:");
+    let server = serve(&engine);
+    let file = TemplateFile { path: "theirs.yaml".into(), source: ONE.into() };
+    engine.register_templates(&[file], true).remove(0).expect("a template");
+    let place = Place::with(&ONE.replace("handler: a", "handler: mine"));
+    place.write("workflows/new.yaml", &ONE.replace("name: one", "name: new"));
+    place.write("handlers/one.py", "");
+    let python = place.program("python", "#!/bin/sh\nprintf '%s\\n' \"$@\" >> arguments\nexit 1\n");
+    let run = ["run", "one", "--timeout", "60", "--url", &url(&server)];
+    let said = place.command(&run).env("TASKER_PYTHON", &python).output().expect("the command runs");
+    let said = String::from_utf8_lossy(&said.stderr);
+    let note = "has another text of shop/one 1.0.0 than workflows/pair.yaml, and uses its own; raise the version";
+    assert!(said.contains(note) && !said.contains("new.yaml"), "{said}");
+    let store = engine.shared_store();
+    let source_of = |name| {
+        let known = store.find_template("shop", name, None).expect("an answer").expect("a template");
+        store.template_source(known.id).expect("a source").0
+    };
+    assert_eq!(source_of("one"), ONE);
+    assert!(source_of("new").contains("name: new"), "what is new is registered");
+    let arguments = std::fs::read_to_string(place.dir.path().join("arguments")).expect("a worker was lent");
+    assert!(arguments.contains("--namespace\nshop\n") && !arguments.contains(".yaml"), "{arguments}");
 }
