@@ -32,6 +32,9 @@ pub(crate) struct Serve {
     /// Serve only who sends this token
     #[arg(long, env = "TASKER_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// Serve everybody who reaches an address beyond this machine, without a token
+    #[arg(long)]
+    pub(crate) insecure: bool,
 }
 
 const EXIT_CODES: &str = "\

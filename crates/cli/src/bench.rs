@@ -299,7 +299,9 @@ fn ruby(args: &BenchArgs, url: &str) -> Result<Value> {
 fn hosted(mut command: std::process::Command, args: &BenchArgs, url: &str) -> Result<Value> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
-        .args(["bench", "--json", "--url", url, "--workload", &args.workload])
+        // Not among the arguments, which are shown to everybody on the machine.
+        .env("TASKER_URL", url)
+        .args(["bench", "--json", "--workload", &args.workload])
         .args(["--tasks", &args.tasks.to_string(), "--slots", &args.slots.to_string()])
         .args(["--warm-up", &args.warm_up.to_string()])
         .stderr(std::process::Stdio::inherit())

@@ -14,7 +14,7 @@ use tasker_wire::{Error, Kind, TaskFilter, TaskView, json_of};
 
 use crate::args::Dev;
 use crate::output::{self, Colour};
-use crate::project::{self, Handlers, Project, WorkerProcess};
+use crate::project::{self, Handlers, Project, Start, WorkerProcess};
 use crate::watch::{self, Tracker};
 use crate::{Context, interrupt};
 
@@ -181,7 +181,10 @@ impl Team<'_> {
             Some(folder) => vec![folder.display().to_string()],
             None => project.files.iter().map(|f| f.path.clone()).collect(),
         };
-        match WorkerProcess::start(handlers, self.url, &templates, false) {
+        match WorkerProcess::start(
+            handlers,
+            &Start { url: self.url, templates: &templates, namespaces: &[], hold: false },
+        ) {
             Ok(worker) => self.current = Some(worker),
             Err(error) => output::note(&format!("{} {error}", output::paint_err(Colour::Red, "error:"))),
         }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Doctor, ctx: &Context) -> Result<i32> {
     let engine = ctx.engine()?;
     output::progress("checking the store …");
     let report = engine.doctor()?;
-    let workers = engine.workers()?.into_iter().filter(|w| w.alive && project::is_running(w.pid)).count();
+    let workers = engine.workers()?.into_iter().filter(|w| project::lives(engine.url(), w)).count();
     let mut running = 0;
     for status in ["pending", "steps_in_process", "waiting_for_retry", "waiting_for_dependencies"] {
         let filter = TaskFilter { status: Some(status.into()), limit: Some(1), ..TaskFilter::default() };

@@ -64,7 +64,7 @@ pub(crate) fn workers(ctx: &Context) -> Result<i32> {
     let rows: Vec<Vec<String>> = workers
         .iter()
         .map(|w| {
-            let alive = w.alive && project::is_running(w.pid);
+            let alive = project::lives(engine.url(), w);
             vec![
                 w.worker_id.clone(),
                 if alive { output::paint(Colour::Green, "alive") } else { output::paint(Colour::Dim, "gone") },

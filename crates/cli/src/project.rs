@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tasker_core::load::{self, Diagnostic, Options, Severity};
 use tasker_core::template::Template;
 use tasker_runtime::TemplateFile;
-use tasker_wire::{Error, Kind};
+use tasker_wire::{Error, Kind, WorkerView};
+use tempfile::TempDir;
 
 use crate::{interrupt, output};
 
@@ -234,7 +235,7 @@ impl Handlers {
         Some(Handlers { dir: dir.into(), folder, language })
     }
 
-    /// The command that runs a worker, to which `--url` and the rest are added.
+    /// The command that runs a worker, to which the rest is added.
     fn worker(&self) -> Command {
         match self.language {
             Language::Python => {
@@ -358,26 +359,58 @@ pub(crate) fn is_running(pid: u32) -> bool {
     pid.is_none_or(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
+/// Whether only processes of this machine work on a store.
+pub(crate) fn is_of_this_machine(url: &str) -> bool {
+    url.starts_with("sqlite:")
+}
+
+/// Whether a worker of a store lives. One of this machine whose process has ended is known to be dead before the store says so;
+/// elsewhere a pid says nothing.
+pub(crate) fn lives(url: &str, worker: &WorkerView) -> bool {
+    worker.alive && (!is_of_this_machine(url) || is_running(worker.pid))
+}
+
+/// What a worker process is started with.
+pub(crate) struct Start<'a> {
+    /// The store.
+    pub(crate) url: &'a str,
+    /// Files and folders of templates that it registers.
+    pub(crate) templates: &'a [String],
+    /// Queues it takes from; those of its templates if there are none.
+    pub(crate) namespaces: &'a [String],
+    /// Whether what it says is kept for [`WorkerProcess::said`] instead of being printed.
+    pub(crate) hold: bool,
+}
+
 /// A worker in a process of its own; dropping it drains and ends it.
 pub(crate) struct WorkerProcess {
     child: Child,
+    /// The folder it is to find no templates in.
+    _empty: Option<TempDir>,
     ready: Arc<AtomicBool>,
     lines: Receiver<String>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl WorkerProcess {
-    /// Starts a worker on `url`. With `hold`, what it says is kept for [`WorkerProcess::said`] instead of being printed.
-    pub(crate) fn start(
-        handlers: &Handlers,
-        url: &str,
-        templates: &[String],
-        hold: bool,
-    ) -> Result<WorkerProcess, Error> {
+    /// Starts a worker. It finds the URL in its environment: its arguments are shown to everybody on the machine.
+    pub(crate) fn start(handlers: &Handlers, start: &Start) -> Result<WorkerProcess, Error> {
+        let hold = start.hold;
         let mut command = handlers.worker();
-        command.args(["--url", url]);
-        for template in templates {
+        command.env("TASKER_URL", start.url);
+        for template in start.templates {
             command.args(["--templates", template]);
+        }
+        for namespace in start.namespaces {
+            command.args(["--namespace", namespace]);
+        }
+        // A worker that is given no place looks for templates itself.
+        let empty = start.templates.is_empty().then(tempfile::tempdir).transpose().map_err(|e| {
+            Error::new(Kind::Unavailable, "worker_ended", format!("cannot create a temporary folder: {e}"))
+                .hint("name a folder that can be written to with TMPDIR")
+        })?;
+        if let Some(folder) = &empty {
+            command.arg("--templates").arg(folder.path());
         }
         command.env("PYTHONUNBUFFERED", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: Ctrl-C on the terminal reaches only this process, which then asks the worker to drain once.
@@ -389,7 +422,7 @@ impl WorkerProcess {
         })?;
         let ready = Arc::new(AtomicBool::new(false));
         let (send, lines) = channel();
-        let mut worker = WorkerProcess { child, ready, lines, readers: Vec::new() };
+        let mut worker = WorkerProcess { child, _empty: empty, ready, lines, readers: Vec::new() };
         let (stdout, stderr) = (worker.child.stdout.take(), worker.child.stderr.take());
         worker.readers.extend(stdout.map(|from| worker.forward(from, send.clone(), hold)));
         worker.readers.extend(stderr.map(|from| worker.forward(from, send, hold)));
@@ -447,6 +480,20 @@ impl WorkerProcess {
         }
     }
 
+    /// Asks it to drain and ends it once `limit` is over. A worker stores that it drains before anything else, so that what it then
+    /// still holds counts as handed back.
+    pub(crate) fn end_within(&mut self, limit: Duration) {
+        self.ask_to_stop();
+        let deadline = Instant::now() + limit;
+        while self.ended().is_none() {
+            if Instant::now() >= deadline {
+                // It may have ended in between.
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Waits for its end, however long the drain takes; no longer once the user has asked more than `asked` times.
     pub(crate) fn wait(&mut self, mut asked: usize) {
         let mut deadline = Instant::now() + DRAIN_MAX;
@@ -473,5 +520,35 @@ impl Drop for WorkerProcess {
         }
         self.settle();
         self.said().iter().for_each(|line| output::note(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_says_something_only_about_workers_of_this_machine() {
+        let mut child = Command::new("true").spawn().expect("a process");
+        child.wait().expect("its end");
+        let worker = |alive, pid| WorkerView {
+            worker_id: "w".into(),
+            alive,
+            language: "python".into(),
+            sdk_version: "1".into(),
+            queues: Vec::new(),
+            handlers: Vec::new(),
+            slots: 1,
+            pid,
+            started_at: String::new(),
+            last_seen_at: String::new(),
+        };
+        let (ended, own) = (child.id(), std::process::id());
+        assert!(lives("sqlite:///tmp/t.db", &worker(true, own)));
+        assert!(!lives("sqlite:///tmp/t.db", &worker(true, ended)));
+        for shared in ["postgres://db/x", "postgresql://db/x", "tasker://host:7420"] {
+            assert!(lives(shared, &worker(true, ended)), "{shared}");
+            assert!(!lives(shared, &worker(false, own)), "{shared}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::args::Run;
 use crate::output::{self, Colour};
-use crate::project::{self, Handlers, Project, WorkerProcess};
+use crate::project::{self, Checked, Handlers, Project, Start, WorkerProcess};
 use crate::watch::{self, Change, Drawing, Tracker};
 use crate::{Context, INTERRUPTED, actor, interrupt, template};
 
@@ -20,6 +20,8 @@ use crate::{Context, INTERRUPTED, actor, interrupt, template};
 const LOOK: Duration = Duration::from_millis(50);
 /// Time between two looks for a worker that has the handlers. One that was there at first may have been dying, or die later.
 const LOOK_FOR_WORKERS: Duration = Duration::from_secs(1);
+/// How long a lent worker gets to end once `--timeout` is over.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) fn run(args: &Run, ctx: &Context) -> Result<i32> {
@@ -97,8 +99,10 @@ fn input(args: &Run) -> Result<Json, Error> {
 struct Prepared {
     namespace: String,
     project: Project,
-    /// Files of the project that loaded.
+    /// Files of the project that a lent worker registers.
     files: Vec<String>,
+    /// Queues it takes from, if not those of these files.
+    namespaces: Vec<String>,
     /// The template, if a file of it could be read.
     template: Option<Template>,
 }
@@ -130,7 +134,13 @@ impl Prepared {
             file.diagnostics.iter().for_each(|d| output::note(&format!("{d}\n")));
         }
         checked.retain(|c| c.template.is_some());
-        let files: Vec<_> = checked.iter().map(|c| c.file.clone()).collect();
+        let is_shared = !project::is_of_this_machine(engine.url());
+        let mut files = Vec::new();
+        for file in &checked {
+            if !is_shared || !is_known(engine, file)? {
+                files.push(file.file.clone());
+            }
+        }
         for registered in engine.register_templates(&files, false) {
             registered?.1.iter().for_each(|warning| output::note(warning));
         }
@@ -157,8 +167,17 @@ impl Prepared {
         let meant = |t: &Template| {
             t.name == args.name && t.namespace == namespace && args.version.as_ref().is_none_or(|v| *v == t.version)
         };
+        let mut namespaces = Vec::new();
+        if is_shared {
+            // What is new has been registered above; nothing is left to a lent worker.
+            files.clear();
+            namespaces.extend(checked.iter().filter_map(|c| c.template.as_ref()).map(|t| t.namespace.clone()));
+            namespaces.sort();
+            namespaces.dedup();
+        }
         let template = checked.into_iter().filter_map(|c| c.template).find(meant);
-        Ok(Prepared { namespace, project, files: files.into_iter().map(|f| f.path).collect(), template })
+        let files = files.into_iter().map(|f| f.path).collect();
+        Ok(Prepared { namespace, project, files, namespaces, template })
     }
 
     /// The queue and handler of a step that no live worker has, if there is one.
@@ -171,7 +190,7 @@ impl Prepared {
                 .collect(),
             None => vec![(&self.namespace, None)],
         };
-        let alive: Vec<_> = engine.workers()?.into_iter().filter(|w| w.alive && project::is_running(w.pid)).collect();
+        let alive: Vec<_> = engine.workers()?.into_iter().filter(|w| project::lives(engine.url(), w)).collect();
         let served = |queue: &str, handler: Option<&str>| {
             alive.iter().any(|w| {
                 w.queues.iter().any(|q| q == queue) && handler.is_none_or(|h| w.handlers.iter().any(|has| has == h))
@@ -190,7 +209,8 @@ impl Prepared {
             return Ok(None);
         }
         let hold = args.watch && output::styled() && !ctx.json;
-        WorkerProcess::start(handlers, &ctx.url, &self.files, hold).map(Some)
+        let start = Start { url: &ctx.url, templates: &self.files, namespaces: &self.namespaces, hold };
+        WorkerProcess::start(handlers, &start).map(Some)
     }
 
     /// Says that the task waits, where nothing can be lent.
@@ -203,6 +223,28 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// Whether a store that others work on has a template of this name and version. It stays as it is there: a checkout, and the
+/// `TASKER_ENV` of whoever runs one task, change nobody else's tasks.
+fn is_known(engine: &Engine, file: &Checked) -> Result<bool, Error> {
+    let Some(template) = &file.template else { return Ok(false) };
+    let store = engine.shared_store();
+    let Some(known) = store.find_template(&template.namespace, &template.name, Some(&template.version))? else {
+        return Ok(false);
+    };
+    let (source, ..) = store.template_source(known.id)?;
+    if source != file.file.source {
+        output::note(&format!(
+            "{} has another text of {}/{} {} than {}, and uses its own; raise the version to run this one",
+            engine.url(),
+            template.namespace,
+            template.name,
+            template.version,
+            file.file.path,
+        ));
+    }
+    Ok(true)
 }
 
 /// A task being followed.
@@ -264,6 +306,10 @@ impl<'a> Follow<'a> {
                 looked_for_workers = Instant::now();
             }
             if self.args.timeout.is_some_and(|limit| self.started.elapsed().as_secs_f64() >= limit) {
+                // The time is over for what the worker runs, too.
+                if let Some(lent) = worker {
+                    lent.end_within(STOP_MAX);
+                }
                 return Err(self.timed_out(&task, &steps).into());
             }
         }

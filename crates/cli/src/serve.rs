@@ -30,9 +30,15 @@ pub(crate) fn run(args: &Serve, ctx: &Context) -> Result<i32> {
             .hint("use sqlite:///path/to/file.db or postgres://host/database")
             .into());
     }
+    let is_open = token.is_none() && !address.ip().is_loopback();
+    if is_open && !args.insecure {
+        let message = format!("without a token, whoever reaches {address} could do everything");
+        return Err(Error::new(Kind::Invalid, "open_server", message)
+            .hint("set TASKER_TOKEN here and where it is used, or say --insecure")
+            .into());
+    }
     let engine = ctx.engine()?;
     let store = engine.url().to_string();
-    let is_open = token.is_none() && !address.ip().is_loopback();
     let mut server = Server::start(engine, address, token)?;
     let url = format!("tasker://{}", server.address());
     if ctx.json {

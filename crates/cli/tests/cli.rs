@@ -3,11 +3,13 @@
 mod common;
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Place, code};
+use common::{Place, code, eventually};
 use serde_json::{Value, json};
-use tasker_worker::{StepError, StepOutcome, Worker};
+use tasker_worker::{StepError, StepOutcome, Worker, WorkerBuilder};
 
 const PAIR: &str = "\
 name: pair
@@ -188,6 +190,77 @@ fn run_follows_a_task_to_its_end() {
     assert_eq!(ended, [&json!("first"), &json!("second")]);
     assert_eq!(lines.last().map(|l| &l["task"]["status"]), Some(&json!("complete")));
     drop(worker);
+}
+
+const DRAINED: &str = "TASKER_TEST_DRAINED";
+
+/// The worker that the test below lends; nothing by itself.
+#[test]
+fn child_that_takes_long_to_drain() {
+    let Ok(file) = std::env::var(DRAINED) else { return };
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = begun.clone();
+    let worker = WorkerBuilder::default()
+        .template("pair.yaml", PAIR)
+        .configure(|config| config.drain_timeout_ms = 30_000)
+        .handler("math.first", move |_| {
+            begins.store(true, Ordering::Release);
+            std::future::pending()
+        })
+        .handler("math.second", |_| std::future::pending())
+        .start()
+        .expect("a worker");
+    worker.run().expect("a drain");
+    if begun.load(Ordering::Acquire) {
+        std::fs::write(file, "").expect("a file");
+    }
+}
+
+#[test]
+fn a_run_whose_time_is_over_waits_for_no_drain_of_its_worker_and_its_steps_are_handed_back() {
+    let place = Place::with(PAIR);
+    place.write("handlers/math.rs", "");
+    let exe = std::env::current_exe().expect("this binary");
+    let script = format!("#!/bin/sh\nexec {} child_that_takes_long_to_drain --exact --nocapture\n", exe.display());
+    let cargo = place.program("cargo", &script);
+    let drained = place.dir.path().join("drained");
+    let output = place
+        .command(&["run", "pair", "-i", "n=6", "--timeout", "3", "--json"])
+        .env("CARGO", &cargo)
+        .env(DRAINED, &drained)
+        .output()
+        .expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(!drained.exists(), "{said}");
+    let task = place.tasker(&["ls", "--json"]).json()["tasks"][0]["task_uuid"].as_str().expect("a UUID").to_string();
+    let _worker = place.worker();
+    eventually(|| place.status(&task) == "complete");
+    let step = &place.tasker(&["show", &task, "--step", "first", "--json"]).json()["steps"][0];
+    assert_eq!((&step["crashes"], &step["attempts"]), (&json!(0), &json!(1)), "{step}");
+}
+
+/// Writes down its arguments, a line a word, and where it is told to work.
+const NOTES_ARGUMENTS: &str = "#!/bin/sh\nprintf '%s\\n' \"$@\" >> arguments\necho \"$TASKER_URL\" >> urls\nexit 1\n";
+
+#[test]
+fn a_password_is_no_argument_of_what_a_command_starts() {
+    let place = Place::with(PAIR);
+    place.write("handlers/math.py", "");
+    let python = place.program("python", NOTES_ARGUMENTS);
+    let url = format!("{}?password=sesame", place.url());
+    let run = ["run", "pair", "--timeout", "60", "--url", &url];
+    let bench = ["bench", "--lang", "python", "--store", &url];
+    for args in [&run[..], &bench] {
+        place.command(args).env("TASKER_PYTHON", &python).output().expect("the command runs");
+        let read = |file: &str| std::fs::read_to_string(place.dir.path().join(file)).expect("it was started");
+        let (arguments, urls) = (read("arguments"), read("urls"));
+        assert!(arguments.contains("tasker_core\n") && !arguments.contains("sesame"), "{args:?}: {arguments}");
+        assert!(urls.lines().next() == Some(&url), "{args:?}: {urls}");
+        for file in ["arguments", "urls"] {
+            std::fs::remove_file(place.dir.path().join(file)).expect("a file");
+        }
+    }
 }
 
 #[test]

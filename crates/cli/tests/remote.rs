@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{Place, eventually};
 use serde_json::json;
-use tasker_runtime::{Engine, Options};
+use tasker_runtime::{Engine, Options, TemplateFile};
 use tasker_server::Server;
 use tasker_wire::{TaskRequest, json_of};
 use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
@@ -312,7 +312,10 @@ struct Process {
 
 impl Process {
     fn start(place: &Place, listen: &str) -> Process {
-        let mut command = place.command(&["serve", "--listen", listen, "--json"]);
+        Process::of(place.command(&["serve", "--listen", listen, "--json"]))
+    }
+
+    fn of(mut command: Command) -> Process {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a server");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
@@ -400,4 +403,54 @@ fn a_server_is_told_to_stop_by_a_signal_and_says_where_it_listens() {
     assert_eq!(common::code(&said), (6, "cannot_listen".into()));
     let said = place.tasker(&["serve", "--listen", "nonsense", "--json"]);
     assert_eq!(common::code(&said), (4, "invalid_address".into()));
+}
+
+#[test]
+fn a_server_that_others_can_reach_needs_a_token_or_the_word_that_it_is_open() {
+    let place = Place::empty();
+    let open = ["serve", "--listen", "0.0.0.0:0", "--json"];
+    let said = place.tasker(&open);
+    assert_eq!(common::code(&said), (4, "open_server".into()));
+    let hint = said.error()["error"]["hint"].as_str().expect("a hint").to_string();
+    assert!(hint.contains("TASKER_TOKEN") && hint.contains("--insecure"), "{hint}");
+    assert_eq!(std::fs::read_dir(place.dir.path()).expect("a folder").count(), 0, "no store was made");
+    let said = place.command(&open).env("TASKER_TOKEN", "").output().expect("the command runs");
+    assert_eq!(said.status.code(), Some(4), "an empty token is none");
+    let reached = |server: &Process, token: &str| {
+        let port = server.address.rsplit(':').next().expect("a port").to_string();
+        let said = place.tasker(&["ls", "--url", &format!("tasker://{token}127.0.0.1:{port}"), "--json"]);
+        said.code == 0
+    };
+    let mut guarded = place.command(&open);
+    guarded.env("TASKER_TOKEN", "sesame");
+    let guarded = Process::of(guarded);
+    assert!(reached(&guarded, "sesame@") && !reached(&guarded, ""));
+    drop(guarded);
+    assert!(reached(&Process::of(place.command(&[&open[..], &["--insecure"][..]].concat())), ""));
+}
+
+#[test]
+fn a_run_leaves_the_templates_of_a_store_that_others_work_on_as_they_are() {
+    let engine = open("sqlite::memory:");
+    let server = serve(&engine);
+    let file = TemplateFile { path: "theirs.yaml".into(), source: ONE.into() };
+    engine.register_templates(&[file], true).remove(0).expect("a template");
+    let place = Place::with(&ONE.replace("handler: a", "handler: mine"));
+    place.write("workflows/new.yaml", &ONE.replace("name: one", "name: new"));
+    place.write("handlers/one.py", "");
+    let python = place.program("python", "#!/bin/sh\nprintf '%s\\n' \"$@\" >> arguments\nexit 1\n");
+    let run = ["run", "one", "--timeout", "60", "--url", &url(&server)];
+    let said = place.command(&run).env("TASKER_PYTHON", &python).output().expect("the command runs");
+    let said = String::from_utf8_lossy(&said.stderr);
+    let note = "has another text of shop/one 1.0.0 than workflows/pair.yaml, and uses its own; raise the version";
+    assert!(said.contains(note) && !said.contains("new.yaml"), "{said}");
+    let store = engine.shared_store();
+    let source_of = |name| {
+        let known = store.find_template("shop", name, None).expect("an answer").expect("a template");
+        store.template_source(known.id).expect("a source").0
+    };
+    assert_eq!(source_of("one"), ONE);
+    assert!(source_of("new").contains("name: new"), "what is new is registered");
+    let arguments = std::fs::read_to_string(place.dir.path().join("arguments")).expect("a worker was lent");
+    assert!(arguments.contains("--namespace\nshop\n") && !arguments.contains(".yaml"), "{arguments}");
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -249,6 +250,17 @@ fn paths_that_cannot_be_opened() {
     }
     let made = format!("sqlite://{at}/new/folders/tasker.db");
     assert!(Sqlite::open(&made).is_ok(), "missing folders are made");
+}
+
+#[test]
+fn nobody_else_may_read_a_store_in_memory() {
+    let store = Sqlite::open("sqlite::memory:").unwrap();
+    let template = register(&store);
+    commit(&store, &[creation(&template, "{}").1], &[]).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let file = format!("{}{suffix}", store.path().display());
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
 }
 
 /// Runs one test of this file as a child. Without `shell` directly, else by `sh -c`, with `$0` for the command.

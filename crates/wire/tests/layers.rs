@@ -25,7 +25,8 @@ fn no_crate_reaches_up() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for (name, allowed) in LAYERS {
         let manifest = std::fs::read_to_string(crates.join(name).join("Cargo.toml")).unwrap();
-        for line in manifest.lines() {
+        // Tests may put a store of their own below.
+        for line in manifest.split("[dev-dependencies]").next().unwrap().lines() {
             if let Some(used) = line.strip_prefix("tasker-").and_then(|l| l.split(['.', ' ', '=']).next()) {
                 assert!(allowed.contains(&used), "{name} must not use tasker-{used}");
             }

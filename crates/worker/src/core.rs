@@ -5,8 +5,8 @@
 //! ([`WorkerCore::finish`]), *commit* (engine), and the next *claim* in that same commit.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,10 @@ use crate::storable;
 
 /// How often budgets are looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// A step for which another worker has the handler is left alone for this long, milliseconds.
+/// A step for which another worker has the handler is left alone for this long, milliseconds; twice as long with each time
+/// it was claimed, [`HAND_BACK_DOUBLINGS`] times at most.
 const HAND_BACK_MS: i64 = 200;
+const HAND_BACK_DOUBLINGS: u32 = 4;
 /// Largest result, bytes.
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
 /// How long a drain waits for running handlers by default, milliseconds: less than the 30 s that Kubernetes, systemd and
@@ -187,7 +189,42 @@ pub struct WorkerCore {
     completed: AtomicU64,
     failed: AtomicU64,
     taken: AtomicU64,
-    tick: Mutex<Option<JoinHandle<()>>>,
+    claims: Arc<Claims>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// When to look which claims are still this worker's.
+#[derive(Default)]
+struct Claims {
+    asked: Mutex<Asked>,
+    told: Condvar,
+}
+
+#[derive(Default)]
+struct Asked {
+    at_once: bool,
+    closed: bool,
+}
+
+impl Claims {
+    /// Another process has written to the store: some may be gone without a word.
+    fn look_at_once(&self) {
+        self.asked.lock().at_once = true;
+        self.told.notify_all();
+    }
+
+    fn close(&self) {
+        self.asked.lock().closed = true;
+        self.told.notify_all();
+    }
+
+    /// Waits until it is time to look, `every` after the last time at the latest; `false` once closed.
+    fn wait(&self, every: Duration) -> bool {
+        let deadline = Instant::now() + every;
+        let mut asked = self.told.wait_while(self.asked.lock(), deadline, |asked| !asked.at_once && !asked.closed);
+        asked.at_once = false;
+        !asked.closed
+    }
 }
 
 impl std::fmt::Debug for WorkerCore {
@@ -261,28 +298,61 @@ impl WorkerCore {
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             taken: AtomicU64::new(0),
-            tick: Mutex::new(None),
+            claims: Arc::default(),
+            threads: Mutex::default(),
         });
-        let weak = Arc::downgrade(&core);
-        let fails = weak.clone();
-        let body = move || {
-            let mut looked = Instant::now();
+        core.watch("tasker-budget", "keeps budgets", |weak| {
             loop {
                 std::thread::sleep(TICK);
                 let Some(core) = weak.upgrade() else { return };
                 if core.closed.load(Ordering::Acquire) {
                     return;
                 }
-                core.tick(&mut looked);
-            }
-        };
-        let tick = threads::spawn("tasker-budget", body, move |said| {
-            if let Some(core) = fails.upgrade() {
-                core.fail(&format!("the thread that keeps budgets ended in a panic ({said})"));
+                core.tick();
             }
         })?;
-        *core.tick.lock() = Some(tick);
+        // A thread of its own: it waits for the store, and budgets end while the store is away, too.
+        let (engine, session, claims) = (core.engine.clone(), core.session.clone(), core.claims.clone());
+        let every = Duration::from_millis((core.config.lease_ms as u64 / 3).max(3));
+        core.watch("tasker-claims", "looks after claims", move |weak| {
+            while claims.wait(every) {
+                let Some(held) = weak.upgrade().map(|core| core.held()) else { return };
+                if held.is_empty() || session.is_closed() {
+                    continue;
+                }
+                let lost = engine.lost(&session, &held);
+                let Some(core) = weak.upgrade() else { return };
+                match lost {
+                    Ok(lost) => lost.into_iter().for_each(|key| {
+                        core.cancel(key, "the step was taken from this worker: another may run it");
+                    }),
+                    Err(error) => tracing::warn!(%error, "cannot look which steps are still this worker's"),
+                }
+            }
+        })?;
         Ok(core)
+    }
+
+    /// Starts a thread that ends with the worker, and without which the worker cannot go on.
+    fn watch(
+        self: &Arc<WorkerCore>,
+        name: &str,
+        what: &'static str,
+        body: impl FnOnce(&Weak<WorkerCore>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let weak = Arc::downgrade(self);
+        let fails = weak.clone();
+        let thread = threads::spawn(
+            name,
+            move || body(&weak),
+            move |said| {
+                if let Some(core) = fails.upgrade() {
+                    core.fail(&format!("the thread that {what} ended in a panic ({said})"));
+                }
+            },
+        )?;
+        self.threads.lock().push(thread);
+        Ok(())
     }
 
     /// The engine it works on.
@@ -447,7 +517,9 @@ impl WorkerCore {
         let queue = job.queue().to_string();
         let others = self.engine.other_workers(&self.session, &queue, callable).unwrap_or_default();
         if others.iter().any(|(_, has)| *has) {
-            self.finish(job, Report::Release { delay_ms: HAND_BACK_MS });
+            // The worker that has it may be busy for long.
+            let delay_ms = HAND_BACK_MS << job.claimed().fence.min(HAND_BACK_DOUBLINGS);
+            self.finish(job, Report::Release { delay_ms });
             return;
         }
         let mut registered: Vec<&str> = self.config.handlers.iter().map(String::as_str).collect();
@@ -481,7 +553,7 @@ impl WorkerCore {
         self.session.take_events(max, timeout)
     }
 
-    fn tick(&self, looked: &mut Instant) {
+    fn tick(&self) {
         if self.session.failure().is_some() {
             // It may have been the engine that failed.
             self.failed_now.notify_one();
@@ -491,6 +563,9 @@ impl WorkerCore {
             self.hand_back();
         }
         let (cut_short, changed_outside) = self.session.take_notices();
+        if changed_outside {
+            self.claims.look_at_once();
+        }
         for cut in cut_short {
             self.cancel(
                 (cut.task, cut.no, cut.fence),
@@ -503,24 +578,15 @@ impl WorkerCore {
         for job in late {
             self.time_out(&job);
         }
-        let every = Duration::from_millis((self.config.lease_ms as u64 / 3).max(3));
-        if looked.elapsed() < every && !changed_outside {
-            return;
-        }
-        *looked = now;
-        let mut held: Vec<Key> = self.session.untaken();
-        held.extend(self.running.lock().values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
-        if held.is_empty() {
-            return;
-        }
-        match self.engine.lost(&self.session, &held) {
-            Ok(lost) => {
-                for key in lost {
-                    self.cancel(key, "the step was taken from this worker: another may run it");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot look which steps are still this worker's"),
-        }
+    }
+
+    /// Claims that nobody has reported on.
+    fn held(&self) -> Vec<Key> {
+        // Held while steps change hands, as in `try_take`.
+        let running = self.running.lock();
+        let mut held = self.session.untaken();
+        held.extend(running.values().filter(|j| !j.is_cancelled()).map(|j| j.key()));
+        held
     }
 
     fn cancel(&self, key: Key, message: &str) {
@@ -627,10 +693,11 @@ impl WorkerCore {
         for job in self.running.lock().values() {
             job.cancel();
         }
-        let tick = self.tick.lock().take();
-        if let Some(tick) = tick.filter(|t| t.thread().id() != std::thread::current().id()) {
+        self.claims.close();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads.into_iter().filter(|t| t.thread().id() != std::thread::current().id()) {
             // A panic has been told.
-            let _ = tick.join();
+            let _ = thread.join();
         }
     }
 
@@ -731,5 +798,21 @@ mod tests {
                 assert!(!failure.error.retryable);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_signals_are_kept_for_a_host_that_takes_none() {
+        let engine = Engine::open("sqlite::memory:", Options::default()).expect("an engine");
+        let core = WorkerCore::start_on(engine, Config::default()).expect("a worker");
+        let signal = |number: usize| Signal::Cancel { event_id: number.to_string(), message: String::new() };
+        (0..=SIGNALS_MAX).for_each(|number| core.signal(signal(number)));
+        let kept: Vec<Signal> = std::iter::from_fn(|| core.try_signal()).collect();
+        assert_eq!(kept.len(), SIGNALS_MAX);
+        assert_eq!((kept.first(), kept.last()), (Some(&signal(1)), Some(&signal(SIGNALS_MAX))));
     }
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use common::{
     Other, SHORT_LEASE_MS, create, declare_gone, engine, eventually, healthy, hear, name, ok, options, outcomes,
-    register, result, say, wait, worker,
+    register, result, say, wait, wait_ms, worker,
 };
 use serde_json::json;
-use tasker_runtime::Engine;
-use tasker_worker::{StepContext, Worker};
+use tasker_runtime::{Engine, Order, TemplateFile};
+use tasker_worker::{Config, StepContext, Worker, WorkerCore};
 
 const ONE: &str = "name: one\nnamespace_name: test\nsteps: [{name: a, handler: a, retry: {max_attempts: 1}}]";
 
@@ -288,6 +288,50 @@ fn workers_start_and_stop_over_and_over_without_losing_a_step() {
         assert_eq!(engine.step(task, "a").unwrap().attempts, 1);
     }
     healthy(&engine);
+}
+
+#[test]
+fn a_step_rests_longer_each_time_a_worker_without_its_handler_is_given_it() {
+    let engine = engine();
+    let (say, hears) = channel();
+    let has = worker(ONE)
+        .configure(|c| c.max_concurrent_handlers = 1)
+        .handler("a", move |_| {
+            let say = say.clone();
+            async move {
+                say.send(()).unwrap();
+                std::future::pending().await
+            }
+        })
+        .start_on(engine.clone())
+        .unwrap();
+    create(&engine, "one", json!({}));
+    hear(&hears);
+    let _has_not = worker(ONE).handler("b", name).start_on(engine.clone()).unwrap();
+    let task = create(&engine, "one", json!({}));
+    let step = eventually("it is handed back over and over", || {
+        engine.advance_clock(100);
+        let step = engine.step(task, "a").unwrap();
+        (step.history.iter().filter(|a| a.next_retry_at.is_some()).count() >= 5).then_some(step)
+    });
+    let rests: Vec<_> = step.history.iter().filter(|a| a.next_retry_at.is_some()).take(5).map(wait_ms).collect();
+    assert_eq!(rests, [400, 800, 1_600, 3_200, 3_200], "{step:?}");
+    assert_eq!(step.attempts, 0);
+    drop(has);
+}
+
+#[test]
+fn what_is_cancelled_before_a_handler_has_seen_it_is_never_taken() {
+    let engine = engine();
+    let template = TemplateFile { path: "one.yaml".into(), source: ONE.into() };
+    let core = WorkerCore::start_on(engine.clone(), Config { templates: vec![template], ..Config::default() }).unwrap();
+    let task = create(&engine, "one", json!({}));
+    let given = |count: u64| (core.status()["pending_events"] == json!(count)).then_some(());
+    eventually("the step is given", || given(1));
+    engine.act(task, Order::Cancel, "ann", "not wanted").unwrap();
+    eventually("it is taken back", || given(0));
+    assert!(core.try_take().is_none());
+    core.close();
 }
 
 const CHILD: &str = "TASKER_TEST_LEASE_CHILD";

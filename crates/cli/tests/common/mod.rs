@@ -1,6 +1,7 @@
 //! A project in a folder of its own, and the command run in it.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -48,10 +49,17 @@ impl Place {
         path
     }
 
+    /// A program of the given text.
+    pub fn program(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.write(path, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a program");
+        path
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tasker"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        for name in ["TASKER_URL", "TASKER_ENV", "TASKER_LOG"] {
+        for name in ["TASKER_URL", "TASKER_ENV", "TASKER_LOG", "TASKER_TOKEN"] {
             command.env_remove(name);
         }
         command.env("USER", "ann").env("TASKER_PYTHON", "/nowhere/python");

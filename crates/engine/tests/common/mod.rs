@@ -25,10 +25,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the store does about a commit.
 type Commits = Box<dyn FnMut(&dyn Store, &Batch) -> Result<Committed, CommitError> + Send>;
 
+/// What happens before the store says which claims are lost.
+type Looks = Arc<dyn Fn() + Send + Sync>;
+
 /// The store; what it does about commits can be changed at any time.
 pub struct Faulty {
     inner: Sqlite,
     commits: Mutex<Commits>,
+    lost: Mutex<Looks>,
     /// What it says when asked whether others wrote; a panic, if it says so.
     version_panics: Mutex<bool>,
 }
@@ -38,6 +42,7 @@ impl Faulty {
         Arc::new(Faulty {
             inner: Sqlite::open("sqlite::memory:").unwrap(),
             commits: Mutex::new(Box::new(|store, batch| store.commit(batch))),
+            lost: Mutex::new(Arc::new(|| ())),
             version_panics: Mutex::new(false),
         })
     }
@@ -47,6 +52,10 @@ impl Faulty {
         commits: impl FnMut(&dyn Store, &Batch) -> Result<Committed, CommitError> + Send + 'static,
     ) {
         *self.commits.lock() = Box::new(commits);
+    }
+
+    pub fn when_asked_what_is_lost(&self, looks: impl Fn() + Send + Sync + 'static) {
+        *self.lost.lock() = Arc::new(looks);
     }
 
     pub fn panic_when_asked_for_its_version(&self) {
@@ -115,6 +124,8 @@ impl Store for Faulty {
         self.inner.results(task, steps)
     }
     fn lost(&self, held: &[(i64, u16, u32)]) -> Result<Vec<(i64, u16, u32)>, Error> {
+        let looks = self.lost.lock().clone();
+        looks();
         self.inner.lost(held)
     }
     fn inputs(&self, task: i64, no: u16) -> Result<Option<String>, Error> {

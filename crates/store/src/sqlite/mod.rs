@@ -10,6 +10,7 @@ mod rows;
 mod tables;
 mod transfer;
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,9 @@ impl Sqlite {
                 .hint("choose another path with --url or TASKER_URL")
             })?;
         }
+        if in_memory {
+            create_for_oneself(&path)?;
+        }
         let trouble = |e| trouble(e, &path);
         let mut conn = connect(&path, in_memory).map_err(trouble)?;
         migrate(&mut conn, &path)?;
@@ -189,6 +193,17 @@ impl Drop for Sqlite {
             }
         }
     }
+}
+
+/// Creates the file of a store in memory. The folder is everybody's: nobody else may have made it, nobody else may read it.
+/// SQLite gives the files beside it the same mode.
+fn create_for_oneself(path: &Path) -> Result<(), Error> {
+    let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    created.map(drop).map_err(|e| {
+        let message = format!("cannot create the temporary file {}: {e}", path.display());
+        Error::new(Kind::Unavailable, "store_cannot_open", message)
+            .hint("name a folder that can be written to with TMPDIR")
+    })
 }
 
 fn connect(path: &Path, in_memory: bool) -> rusqlite::Result<Connection> {
@@ -551,5 +566,24 @@ impl Store for Sqlite {
             findings,
             duties,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_in_memory_takes_no_file_that_is_there_already() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("file.db"), folder.path().join("link.db"));
+        std::fs::write(&file, "another's").expect("a file");
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).expect("a link");
+        for taken in [&file, &link] {
+            let error = create_for_oneself(taken).expect_err("it is there");
+            assert_eq!(error.code, "store_cannot_open");
+            assert!(error.message.contains(&taken.display().to_string()), "{error}");
+        }
+        assert_eq!(std::fs::read(&file).expect("a file"), b"another's");
     }
 }

@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 
 use crate::core::{Config, WorkerCore};
 use crate::job::Job;
+use crate::logging;
 use crate::testing::Faults;
 
 pub use api::{ApiHandler, ApiResponse};
@@ -530,13 +531,18 @@ impl WorkerBuilder {
     }
 
     /// Opens the engine and starts.
+    ///
+    /// Tasker's log goes to standard error then, warnings and worse or what `TASKER_LOG` asks for, unless the program has set
+    /// a subscriber of `tracing` of its own: do that first, afterwards it is too late.
     pub fn start(self) -> Result<Worker, Error> {
+        logging::start();
         let engine = Engine::open(&self.config.url, self.config.engine.clone())?;
         self.start_on(engine)
     }
 
-    /// Starts on an engine that is already open.
+    /// Starts on an engine that is already open; the log as by [`WorkerBuilder::start`].
     pub fn start_on(mut self, engine: Engine) -> Result<Worker, Error> {
+        logging::start();
         self.config.handlers = self.handlers.list_handlers();
         let core = WorkerCore::start_on(engine, self.config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

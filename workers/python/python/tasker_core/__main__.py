@@ -27,7 +27,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     )
     worker.add_argument("--worker-id", help="unique name")
     bench = commands.add_parser("bench", help="measure latency and throughput")
-    bench.add_argument("--url", required=True)
+    bench.add_argument("--url", help="where work comes from (TASKER_URL)")
     bench.add_argument("--workload", default="linear-4")
     bench.add_argument("--tasks", type=int, default=2000)
     bench.add_argument("--slots", type=int, default=64)
@@ -64,8 +64,10 @@ def _worker(given: argparse.Namespace) -> int:
 
 def _bench(given: argparse.Namespace) -> int:
     from tasker_core import bench
+    from tasker_core.worker import default_url
 
-    figures = bench.run(given.workload, given.tasks, given.url, given.slots, given.warm_up)
+    url = given.url or default_url()
+    figures = bench.run(given.workload, given.tasks, url, given.slots, given.warm_up)
     bench.print_figures(figures, given.json)
     return 0
 
