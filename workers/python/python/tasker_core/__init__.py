@@ -114,7 +114,6 @@ if TYPE_CHECKING:
     from tasker_core.models import (
         DependencyResultsWrapper as DependencyResultsWrapper,
         HandlerWrapper as HandlerWrapper,
-        StepContext as StepContext,
         StepDefinitionWrapper as StepDefinitionWrapper,
         TaskSequenceStepWrapper as TaskSequenceStepWrapper,
         TaskWrapper as TaskWrapper,
@@ -158,6 +157,7 @@ if TYPE_CHECKING:
         StepHandlerCallResult as StepHandlerCallResult,
         StepHandlerResult as StepHandlerResult,
     )
+    from tasker_core.types.step_context import StepContext as StepContext
     from tasker_core.worker import Worker as Worker, WorkerConfig as WorkerConfig
 
 _MODULES = {
@@ -195,7 +195,7 @@ _MODULES = {
     "tasker_core.event_bridge": "EventBridge EventNames",
     "tasker_core.event_poller": "EventPoller",
     "tasker_core.models": (
-        "DependencyResultsWrapper HandlerWrapper StepContext StepDefinitionWrapper "
+        "DependencyResultsWrapper HandlerWrapper StepDefinitionWrapper "
         "TaskSequenceStepWrapper TaskWrapper WorkflowStepWrapper"
     ),
     "tasker_core.observability": (
@@ -211,6 +211,7 @@ _MODULES = {
     "tasker_core.step_handler.batchable": "Batchable BatchableMixin",
     "tasker_core.step_handler.decision": "DecisionHandler DecisionMixin DecisionPointOutcome DecisionType",
     "tasker_core.types": "CheckpointYield ErrorType ExecutionResult StepHandlerCallResult StepHandlerResult",
+    "tasker_core.types.step_context": "StepContext",
     "tasker_core.worker": "Worker WorkerConfig",
 }
 _EXPORTS = {name: module for module, names in _MODULES.items() for name in names.split()}

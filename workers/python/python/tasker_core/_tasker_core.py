@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, cast
 
+from tasker_core._current import current_worker
 from tasker_core.serialization import dump, load
 
 _LIFECYCLE = (
@@ -24,16 +25,6 @@ def __getattr__(name: str) -> Any:
 
         return getattr(bootstrap, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def current_worker() -> Any:
-    """The running worker's core."""
-    from tasker_core.worker import Worker
-
-    worker = Worker.current()
-    if worker is None:
-        raise RuntimeError("no worker is running in this process; start one with Worker.start() or bootstrap_worker()")
-    return worker.native
 
 
 def get_version() -> str:

@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from tasker_core.client import TaskerClient
 from tasker_core.registry import HandlerRegistry
-from tasker_core.step_handler import StepHandler
+from tasker_core.step_handler.base import StepHandler
 from tasker_core.worker import Worker, WorkerConfig
 
 __all__ = ["run"]

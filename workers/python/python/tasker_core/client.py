@@ -48,7 +48,7 @@ class TaskerClient:
     def __init__(
         self, url: Optional[str] = None, initiator: str = "api", source_system: str = "api", *, native: Any = None
     ) -> None:
-        from tasker_core.worker import default_url
+        from tasker_core._url import default_url
 
         self.url = url or default_url()
         self.initiator = initiator

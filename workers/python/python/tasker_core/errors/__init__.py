@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from tasker_core.errors.classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable
+from tasker_core.errors.error_classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable
 
 __all__ = [
     "AuthenticationError",

@@ -17,8 +17,8 @@ from typing import Any, Callable, Optional, Union, cast
 
 from tasker_core.batch_processing import BatchWorkerOutcome
 from tasker_core.errors import ValidationError
-from tasker_core.step_handler import StepHandler
 from tasker_core.step_handler.api import ApiHandler, ApiResponse
+from tasker_core.step_handler.base import StepHandler
 from tasker_core.step_handler.batchable import Batchable
 from tasker_core.step_handler.decision import DecisionHandler
 

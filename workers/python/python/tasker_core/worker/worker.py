@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from tasker_core.domain_events import InProcessDomainEventPoller, PublisherRegistry, SubscriberRegistry
 from tasker_core.errors import WorkerBootstrapError
-from tasker_core.event_bridge import EventBridge, EventNames
-from tasker_core.event_poller import EventPoller
 from tasker_core.registry import HandlerRegistry
 from tasker_core.serialization import dump, load
-from tasker_core.step_execution_subscriber import StepExecutionSubscriber
+from tasker_core.worker.event_bridge import EventBridge, EventNames
+from tasker_core.worker.event_poller import EventPoller
+from tasker_core.worker.step_execution_subscriber import StepExecutionSubscriber
 
 if TYPE_CHECKING:
     from tasker_core.client import TaskerClient
+from tasker_core._current import started
+from tasker_core._url import default_url
+from tasker_core.types.worker import WorkerConfig
 
 __all__ = ["Worker", "WorkerConfig", "default_url"]
-
-# Workers that were started and not stopped, oldest first.
-_started: list[Worker] = []
-
-
-def default_url() -> str:
-    """``TASKER_URL``, or a file in the current folder."""
-    return os.environ.get("TASKER_URL") or "sqlite://.tasker/tasker.db"
-
-
-@dataclass
-class WorkerConfig:
-    """Settings of a worker."""
-
-    worker_id: Optional[str] = None
-    #: Handlers run at once.
-    max_concurrent_handlers: int = 10
-    #: Milliseconds a claim holds without renewal; the core renews it.
-    lease_ms: int = 30_000
-    #: Milliseconds a stop waits for running handlers.
-    drain_timeout_ms: int = 30_000
-    #: Unknown template keys are errors.
-    strict: bool = False
-    #: Chooses the overrides of templates; ``TASKER_ENV`` when absent. ``test`` switches retry jitter off.
-    environment: Optional[str] = None
 
 
 class Worker:
@@ -112,7 +88,8 @@ class Worker:
             poll: Whether to take steps. If not, take them yourself, with ``poll_step_events`` or an ``EventPoller``.
         """
         from tasker_core import __version__, _native
-        from tasker_core.discovery import find_templates, import_handlers
+        from tasker_core.handler_discovery import import_handlers
+        from tasker_core.template_discovery import find_templates
 
         config = config or WorkerConfig()
         registry = registry or HandlerRegistry.instance()
@@ -139,7 +116,7 @@ class Worker:
             raise WorkerBootstrapError(str(error), error_code=getattr(error, "code", None)) from None
         worker = cls(native, info, registry, config)
         worker.problems = problems
-        _started.append(worker)
+        started.append(worker)
         if poll:
             worker.poller.start()
         return worker
@@ -147,7 +124,7 @@ class Worker:
     @classmethod
     def current(cls) -> Optional[Worker]:
         """The worker of this process that was started last; ``None`` if all have been stopped."""
-        return _started[-1] if _started else None
+        return started[-1] if started else None
 
     #: What went wrong while handlers were imported.
     problems: list[str] = []
@@ -208,7 +185,7 @@ class Worker:
             self.poller.stop(timeout=0.2 if timeout == 0 else 1.0)
             self.subscriber.stop()
             self.event_bridge.stop()
-            _started.remove(self)
+            started.remove(self)
             return finished
 
     def run(self) -> int:
@@ -266,8 +243,5 @@ class Worker:
 
 def _at_exit() -> None:
     """Hands steps back at once, so that the process ends quickly and cleanly with a worker running."""
-    for worker in list(_started):
+    for worker in list(started):
         worker.stop(timeout=0)
-
-
-atexit.register(_at_exit)

@@ -191,7 +191,7 @@ class StepHandlerCallResult:
     @staticmethod
     def from_exception(error: BaseException) -> StepHandlerResult:
         """The failure an exception stands for, by the classifier."""
-        from tasker_core.errors.classifier import get_classifier
+        from tasker_core.errors.error_classifier import get_classifier
 
         classified = get_classifier().classify(error)
         metadata = getattr(error, "metadata", None)

@@ -1,4 +1,4 @@
-"""What batches are made of: cursors, outcomes, the worker's view and the aggregation's."""
+"""What batches are made of: cursors, outcomes, the worker's inputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from enum import Enum
 from typing import Any, Callable, Optional, Union
 
 __all__ = [
+    "Aggregate",
     "BatchAggregationResult",
-    "BatchAggregationScenario",
     "BatchAnalyzerOutcome",
     "BatchMetadata",
     "BatchWorkerConfig",
-    "BatchWorkerContext",
     "BatchWorkerOutcome",
     "CreateBatchesOutcome",
     "CursorConfig",
@@ -24,6 +23,7 @@ __all__ = [
     "aggregate_batch_results",
     "create_batches",
     "cursor_ranges",
+    "even_ranges",
     "no_batches",
 ]
 
@@ -222,81 +222,6 @@ class BatchWorkerConfig:
 
 
 @dataclass(frozen=True)
-class BatchWorkerContext:
-    """A batch worker's view of its part."""
-
-    batch_id: str
-    cursor_config: CursorConfig
-    #: 0 for the first worker.
-    batch_index: int
-    total_batches: int
-    batch_metadata: dict[str, Any]
-    #: ``{cursor, items_processed, accumulated_results}``, once there is one.
-    checkpoint: Optional[dict[str, Any]] = None
-    is_no_op: bool = False
-
-    @classmethod
-    def from_step_context(cls, context: Any) -> Optional[BatchWorkerContext]:
-        """The view of a step; ``None`` if it is no batch worker."""
-        data = context.step_inputs
-        if "cursor" not in data:
-            return None
-        inputs = RustBatchWorkerInputs.from_dict(data)
-        cursor = inputs.cursor_config
-        number = context.step_name.rpartition("_")[2]
-        index = int(number) - 1 if number.isdigit() else 0
-        return cls(
-            batch_id=cursor.batch_id or f"{index + 1:03}",
-            cursor_config=cursor,
-            batch_index=index,
-            total_batches=int((data.get("batch_metadata") or {}).get("total_batches") or 0),
-            batch_metadata=dict(data.get("batch_metadata") or {}),
-            checkpoint=context.checkpoint,
-            is_no_op=inputs.is_no_op,
-        )
-
-    @property
-    def start_cursor(self) -> Any:
-        """First item."""
-        return self.cursor_config.start_cursor
-
-    @property
-    def end_cursor(self) -> Any:
-        """One past the last item."""
-        return self.cursor_config.end_cursor
-
-    @property
-    def step_size(self) -> int:
-        """Distance of items."""
-        return self.cursor_config.step_size
-
-    @property
-    def config(self) -> BatchWorkerConfig:
-        """Settings from the template."""
-        metadata = self.batch_metadata
-        return BatchWorkerConfig(metadata.get("batch_size"), metadata.get("checkpoint_interval"))
-
-    def has_checkpoint(self) -> bool:
-        """Whether a former attempt left one."""
-        return self.checkpoint is not None
-
-    @property
-    def checkpoint_cursor(self) -> Any:
-        """Where the former attempt stood; ``None`` without a checkpoint."""
-        return (self.checkpoint or {}).get("cursor")
-
-    @property
-    def checkpoint_items_processed(self) -> int:
-        """Items done by former attempts."""
-        return int((self.checkpoint or {}).get("items_processed") or 0)
-
-    @property
-    def accumulated_results(self) -> Any:
-        """What former attempts gathered."""
-        return (self.checkpoint or {}).get("accumulated_results")
-
-
-@dataclass(frozen=True)
 class BatchWorkerOutcome:
     """What a worker did with its part. Explicit zeros are kept."""
 
@@ -356,40 +281,6 @@ def aggregate_batch_results(results: Union[Mapping[str, Any], Sequence[Any]]) ->
         results=[r for outcome in found for r in outcome.get("results") or []],
         errors=[e for outcome in found for e in outcome.get("errors") or []],
     )
-
-
-@dataclass(frozen=True)
-class BatchAggregationScenario:
-    """What an aggregating step finds: workers' results, or that there was nothing to do."""
-
-    is_no_batches: bool
-    #: The analyzer's result.
-    batchable_result: Any
-    #: By worker name; only workers that have one.
-    batch_results: dict[str, Any]
-    worker_count: int
-
-    @classmethod
-    def detect(cls, dependency_results: Any, batchable_step: str, worker_prefix: str) -> BatchAggregationScenario:
-        """Looks at the results of a step's dependencies.
-
-        Args:
-            dependency_results: Of the context, or a mapping of names to values.
-            batchable_step: Name of the analyzer.
-            worker_prefix: What the workers' names begin with.
-        """
-        value = getattr(dependency_results, "get_results", None) or dependency_results.get
-        names = dependency_results.keys()
-        analyzed = value(batchable_step)
-        results = {
-            name: value(name) for name in sorted(names) if name.startswith(worker_prefix) and name != batchable_step
-        }
-        outcome = analyzed.get("batch_processing_outcome") if isinstance(analyzed, Mapping) else None
-        said_none = isinstance(outcome, Mapping) and outcome.get("type") == "no_batches"
-        placeholder = len(results) == 1 and all(isinstance(r, Mapping) and r.get("no_op") for r in results.values())
-        if said_none or placeholder:
-            return cls(True, analyzed, {}, 0)
-        return cls(False, analyzed, results, len(results))
 
 
 #: Turns the workers' results into one.
