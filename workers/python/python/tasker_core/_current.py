@@ -11,9 +11,17 @@ started: list[Any] = []
 
 
 def current_worker() -> Any:
-    """The running worker's core."""
+    """The running worker's core.
+
+    Raises:
+        WorkerNotInitializedError: there is none.
+    """
     if not started:
-        raise RuntimeError("no worker is running in this process; start one with Worker.start() or bootstrap_worker()")
+        from tasker_core.errors import WorkerNotInitializedError
+
+        raise WorkerNotInitializedError(
+            "no worker is running in this process; start one with Worker.start() or bootstrap_worker()"
+        )
     return started[-1].native
 
 

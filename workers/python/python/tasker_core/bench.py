@@ -80,7 +80,7 @@ class Join(StepHandler):
     handler_name = "bench.join"
 
     def call(self, context: Any) -> Any:
-        return self.success(sum(context.get_all_dependency_results("branch_").values()))
+        return self.success(sum(context.get_all_dependency_results("branch_")))
 
 
 HANDLERS = (Square, Add, Triple, Half, Plus, Times, Mean, Branch, Join)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Union
 
 from tasker_core.registry import HandlerRegistry
 
@@ -22,14 +22,14 @@ _OURS = os.path.dirname(os.path.abspath(__file__))
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
 
 
-def import_handlers(registry: HandlerRegistry, packages: Optional[Sequence[str]]) -> list[str]:
+def import_handlers(registry: HandlerRegistry, packages: Union[str, Sequence[str], None]) -> list[str]:
     """Imports packages, modules and folders and registers their handlers; what went wrong, as sentences."""
     problems: list[str] = []
 
     def wrong(name: str, error: BaseException) -> None:
         problems.append(_say(name, error))
 
-    wanted = [str(p) for p in packages or []]
+    wanted = [str(p) for p in ([packages] if isinstance(packages, str) else packages or [])]
     wanted += [p for p in os.environ.get("PYTHON_HANDLER_PATH", "").split(os.pathsep) if p]
     for item in wanted:
         path = Path(item)
@@ -37,16 +37,15 @@ def import_handlers(registry: HandlerRegistry, packages: Optional[Sequence[str]]
             for name, file in _modules(path, wrong):
                 try:
                     module = _load(name, file)
+                    registry.allow_package(module.__name__)
+                    registry.register_module(module)
                 # A script may even call `sys.exit` when it is imported.
                 except (Exception, SystemExit) as error:
                     wrong(str(file), error)
-                    continue
-                registry.allow_package(module.__name__)
-                registry.register_module(module)
         elif os.sep in item:
             wrong(item, FileNotFoundError("there is no such folder or file"))
         else:
-            registry.discover_handlers(item, wrong)
+            registry.discover_handlers(item, on_error=wrong)
     return problems
 
 
@@ -63,13 +62,19 @@ def _modules(path: Path, wrong: Callable[[str, BaseException], None]) -> Iterato
     for place in (folder, folder.parent, root):
         if str(place) not in sys.path:
             sys.path.append(str(place))
+    left_out: set[str] = set()
     for file in files:
         inner = file.relative_to(folder).parts
-        if any(p.startswith(".") or p in ("__pycache__", "__main__.py", "tests") for p in inner):
+        if any(p.startswith(".") or p in ("__pycache__", "__main__.py") for p in inner):
             continue
-        if not file.name.startswith("test_"):
-            named = file.parent if file.name == "__init__.py" else file.with_suffix("")
-            yield ".".join(named.relative_to(root).parts), file
+        tests = [p for p in inner[:-1] if p in ("tests", "spec")]
+        if tests:
+            if tests[0] not in left_out:
+                left_out.add(tests[0])
+                print(f"tasker: {folder / tests[0]} is left out: it holds tests, not handlers", file=sys.stderr)
+            continue
+        named = file.parent if file.name == "__init__.py" else file.with_suffix("")
+        yield ".".join(named.relative_to(root).parts), file
 
 
 def _load(name: str, file: Path) -> Any:

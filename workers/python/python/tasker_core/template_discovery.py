@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -38,73 +38,92 @@ class TemplatePath:
         return next((c for c in candidates if c.is_dir()), None)
 
     @staticmethod
-    def discover_template_files(directory: Optional[Union[str, Path]] = None) -> list[Path]:
+    def discover_template_files(template_dir: Optional[Union[str, Path]] = None) -> list[Path]:
         """All ``**/*.{yml,yaml}`` of a folder; of the found one when absent."""
-        folder = TemplatePath.find_template_config_directory() if directory is None else Path(directory)
+        folder = TemplatePath.find_template_config_directory() if template_dir is None else Path(template_dir)
         if folder is None or not folder.is_dir():
             return []
         return sorted(f for f in folder.rglob("*") if f.suffix in (".yml", ".yaml") and f.is_file())
 
 
 class TemplateParser:
-    """Reads what the SDK needs of a template; the core checks it."""
+    """Reads what the SDK needs of a template; the core checks it. What is not there or unreadable is empty."""
 
     @staticmethod
-    def extract_handlers_from_template(path: Union[str, Path]) -> list[dict[str, Any]]:
-        """``{step, callable}`` of every step of a file, in order."""
-        handlers: list[dict[str, Any]] = TemplateParser._summary(path)["handlers"]
-        return handlers
+    def extract_handlers_from_template(template_data: Any) -> list[Any]:
+        """Names of the handlers a parsed template asks for, in order.
+
+        Of a file, given by its path: ``{step, callable}`` of every step.
+        """
+        if isinstance(template_data, Mapping):
+            return _callables(template_data)
+        summary = TemplateParser._summary(template_data)
+        return [] if summary is None else list(summary["handlers"])
 
     @staticmethod
-    def extract_handler_callables(path: Union[str, Path]) -> list[str]:
-        """Names of the handlers a file asks for, without repetition."""
-        seen = (h["callable"] for h in TemplateParser.extract_handlers_from_template(path))
-        return list(dict.fromkeys(seen))
+    def extract_handler_callables(template_file: Union[str, Path]) -> list[str]:
+        """Names of the handlers a file asks for, in order, without repetition."""
+        handlers = TemplateParser.extract_handlers_from_template(Path(template_file))
+        return list(dict.fromkeys(h["callable"] for h in handlers))
 
     @staticmethod
-    def extract_template_metadata(path: Union[str, Path]) -> dict[str, Any]:
-        """``name namespace version description path steps`` of a file."""
-        summary = TemplateParser._summary(path)
-        return {k: summary[k] for k in ("name", "namespace", "version", "description", "path", "steps")}
+    def extract_template_metadata(template_file: Union[str, Path]) -> dict[str, Any]:
+        """``name namespace version description file_path handlers path steps`` of a file."""
+        summary = TemplateParser._summary(template_file)
+        if summary is None:
+            return {}
+        known = {k: summary[k] for k in ("name", "namespace", "version", "description", "path", "steps")}
+        handlers = list(dict.fromkeys(h["callable"] for h in summary["handlers"]))
+        return {**known, "file_path": str(template_file), "handlers": handlers}
 
     @staticmethod
-    def _summary(path: Union[str, Path]) -> dict[str, Any]:
+    def _summary(path: Union[str, Path]) -> Optional[dict[str, Any]]:
         from tasker_core._native import validate_template
         from tasker_core.serialization import load
 
-        checked = load(validate_template(Path(path).read_text(encoding="utf-8"), str(path)))
+        try:
+            source = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+        checked = load(validate_template(source, str(path)))
         if not checked["ok"]:
-            raise ConfigurationError("\n".join(d["text"] for d in checked["diagnostics"]))
-        summary: dict[str, Any] = {**checked["template"], "path": str(path)}
-        return summary
+            return None
+        return {**checked["template"], "path": str(path)}
+
+
+def _callables(template: Mapping[str, Any]) -> list[str]:
+    steps = template.get("steps")
+    found = []
+    for step in steps if isinstance(steps, list) else []:
+        handler = step.get("handler") if isinstance(step, Mapping) else None
+        name = handler.get("callable") if isinstance(handler, Mapping) else handler
+        if isinstance(name, str) and name:
+            found.append(name)
+    return found
 
 
 class HandlerDiscovery:
     """What the templates of a folder ask for."""
 
     @staticmethod
-    def discover_all_handlers(directory: Optional[Union[str, Path]] = None) -> list[str]:
-        """Names of all handlers, without repetition."""
-        names: dict[str, None] = {}
-        for path in TemplatePath.discover_template_files(directory):
-            names.update(dict.fromkeys(TemplateParser.extract_handler_callables(path)))
-        return list(names)
+    def discover_all_handlers(template_dir: Optional[Union[str, Path]] = None) -> list[str]:
+        """Names of all handlers, sorted, without repetition."""
+        files = TemplatePath.discover_template_files(template_dir)
+        return sorted({name for path in files for name in TemplateParser.extract_handler_callables(path)})
 
     @staticmethod
-    def discover_template_metadata(directory: Optional[Union[str, Path]] = None) -> list[dict[str, Any]]:
-        """Metadata of all templates."""
-        files = TemplatePath.discover_template_files(directory)
-        return [TemplateParser.extract_template_metadata(path) for path in files]
+    def discover_template_metadata(template_dir: Optional[Union[str, Path]] = None) -> list[dict[str, Any]]:
+        """Metadata of all templates that can be read."""
+        files = TemplatePath.discover_template_files(template_dir)
+        return [m for m in (TemplateParser.extract_template_metadata(path) for path in files) if m]
 
     @staticmethod
-    def discover_handlers_by_namespace(directory: Optional[Union[str, Path]] = None) -> dict[str, list[str]]:
-        """Names of handlers by namespace."""
-        spaces: dict[str, dict[str, None]] = {}
-        for path in TemplatePath.discover_template_files(directory):
-            namespace = TemplateParser.extract_template_metadata(path)["namespace"]
-            callables = TemplateParser.extract_handler_callables(path)
-            spaces.setdefault(namespace, {}).update(dict.fromkeys(callables))
-        return {namespace: list(names) for namespace, names in spaces.items()}
+    def discover_handlers_by_namespace(template_dir: Optional[Union[str, Path]] = None) -> dict[str, list[str]]:
+        """Names of handlers by namespace, sorted."""
+        spaces: dict[str, set[str]] = {}
+        for metadata in HandlerDiscovery.discover_template_metadata(template_dir):
+            spaces.setdefault(metadata["namespace"], set()).update(metadata["handlers"])
+        return {namespace: sorted(names) for namespace, names in spaces.items()}
 
 
 def find_templates(given: Optional[Sequence[Union[str, Path]]]) -> list[dict[str, str]]:

@@ -20,20 +20,34 @@ class BatchAggregationScenario:
     batch_results: dict[str, Any]
     worker_count: int
 
+    def no_batches(self) -> bool:
+        """Whether there was nothing to do."""
+        return self.is_no_batches
+
     @classmethod
-    def detect(cls, dependency_results: Any, batchable_step: str, worker_prefix: str) -> BatchAggregationScenario:
+    def detect(
+        cls, dependency_results: Any, batchable_step_name: str, batch_worker_prefix: str
+    ) -> BatchAggregationScenario:
         """Looks at the results of a step's dependencies.
 
         Args:
-            dependency_results: Of the context, or a mapping of names to values.
-            batchable_step: Name of the analyzer.
-            worker_prefix: What the workers' names begin with.
+            dependency_results: Of the context; or a mapping of names to envelopes (``{"result": …}``) or to values.
+            batchable_step_name: Name of the analyzer.
+            batch_worker_prefix: What the workers' names begin with.
+
+        Raises:
+            ValueError: the analyzer has no result.
         """
-        value = getattr(dependency_results, "get_results", None) or dependency_results.get
-        names = dependency_results.keys()
-        analyzed = value(batchable_step)
+        names = list(dependency_results.keys())
+        if batchable_step_name not in names:
+            raise ValueError(
+                f"there is no result of `{batchable_step_name}`; there are {', '.join(sorted(names)) or 'none'}"
+            )
+        analyzed = _value(dependency_results, batchable_step_name)
         results = {
-            name: value(name) for name in sorted(names) if name.startswith(worker_prefix) and name != batchable_step
+            name: _value(dependency_results, name)
+            for name in sorted(names)
+            if name.startswith(batch_worker_prefix) and name != batchable_step_name
         }
         outcome = analyzed.get("batch_processing_outcome") if isinstance(analyzed, Mapping) else None
         said_none = isinstance(outcome, Mapping) and outcome.get("type") == "no_batches"
@@ -41,3 +55,11 @@ class BatchAggregationScenario:
         if said_none or placeholder:
             return cls(True, analyzed, {}, 0)
         return cls(False, analyzed, results, len(results))
+
+
+def _value(results: Any, name: str) -> Any:
+    unwrapped = getattr(results, "get_results", None)
+    if callable(unwrapped):
+        return unwrapped(name)
+    value = results.get(name)
+    return value["result"] if isinstance(value, Mapping) and "result" in value else value

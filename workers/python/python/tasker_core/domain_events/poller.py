@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from typing import Any, Callable, Optional
 
+from tasker_core._current import current_worker
 from tasker_core.domain_events.publisher_registry import PublisherRegistry
 from tasker_core.domain_events.subscriber_registry import SubscriberRegistry
 from tasker_core.serialization import load
@@ -14,6 +16,12 @@ from tasker_core.types.domain_event import (
 )
 
 __all__ = ["InProcessDomainEventPoller"]
+
+
+_log = logging.getLogger("tasker_core.domain_events")
+# Pollers that run, guarded by the lock.
+_hearing: list[InProcessDomainEventPoller] = []
+_hearing_lock = threading.Lock()
 
 
 class InProcessDomainEventPoller:
@@ -25,7 +33,16 @@ class InProcessDomainEventPoller:
         native: The core; that of the running worker when absent.
     """
 
-    def __init__(self, polling_interval_ms: int = 1000, max_events_per_poll: int = 100, *, native: Any = None) -> None:
+    DEFAULT_POLL_INTERVAL_MS = 10
+    DEFAULT_MAX_EVENTS_PER_POLL = 100
+
+    def __init__(
+        self,
+        polling_interval_ms: int = DEFAULT_POLL_INTERVAL_MS,
+        max_events_per_poll: int = DEFAULT_MAX_EVENTS_PER_POLL,
+        *,
+        native: Any = None,
+    ) -> None:
         self.polling_interval_ms = polling_interval_ms
         self.max_events_per_poll = max_events_per_poll
         self._native = native
@@ -35,8 +52,14 @@ class InProcessDomainEventPoller:
         self._stop = threading.Event()
         # One at a time, so that events are handled in the order they came.
         self._turn = threading.Lock()
-        #: Events: ``received``, ``errors``.
-        self.stats: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """``poll_count events_processed events_lagged``; and ``received errors``."""
+        counts = self._counts
+        known = {"poll_count": counts["polls"], "events_processed": counts["received"], "events_lagged": 0}
+        return {**known, "received": counts["received"], "errors": counts["errors"]}
 
     def on_event(self, callback: Callable[[InProcessDomainEvent], Any]) -> None:
         """Calls back with each ``fast`` or ``broadcast`` event, besides the subscribers."""
@@ -52,21 +75,28 @@ class InProcessDomainEventPoller:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Starts its thread; does nothing if it runs."""
-        if self.is_running:
-            return
-        if self._native is None:
-            from tasker_core._current import current_worker
+        """Starts its thread.
 
+        Raises:
+            RuntimeError: it runs, or there is no worker.
+        """
+        if self.is_running:
+            raise RuntimeError("the poller of domain events is running already")
+        if self._native is None:
             self._native = current_worker()
         self._stop.clear()
+        with _hearing_lock:
+            _hearing.append(self)
         self._thread = threading.Thread(target=self._loop, name="tasker-events", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout: float = 2.0) -> None:
-        """Hands over what has arrived and stops."""
+    def stop(self, timeout: float = 5.0) -> None:
+        """Hands over what has arrived and stops, waiting for its thread ``timeout`` seconds at most."""
         self._stop.set()
         self.flush()
+        with _hearing_lock:
+            if self in _hearing:
+                _hearing.remove(self)
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -78,12 +108,18 @@ class InProcessDomainEventPoller:
 
     def _loop(self) -> None:
         while not self._stop.is_set():
-            if self._take(self.polling_interval_ms) is None:
-                return
+            try:
+                if self._take(self.polling_interval_ms) is None:
+                    return
+            # Whatever goes wrong with one event, the next ones are heard.
+            except BaseException as error:
+                self._failed(error)
+                self._stop.wait(0.1)
 
     def _take(self, timeout_ms: int) -> Optional[int]:
         """Handles what has arrived; how many events that were, ``None`` once the worker is closed."""
         with self._turn:
+            self._counts["polls"] += 1
             try:
                 messages = self._native.poll_in_process_events(self.max_events_per_poll, timeout_ms)
             except RuntimeError:
@@ -94,15 +130,30 @@ class InProcessDomainEventPoller:
 
     def _hand_over(self, message: dict[str, Any]) -> None:
         event = InProcessDomainEvent.from_dict(message)
-        self.stats["received"] += 1
+        self._counts["received"] += 1
         PublisherRegistry.instance().published(event, message["metadata"])
         if event.metadata.delivery_mode == "durable":
             return
         SubscriberRegistry.instance().dispatch(event)
-        for callback in self._callbacks:
+        # An event is taken by one poller and heard by the callbacks of all that poll the same core.
+        with _hearing_lock:
+            pollers = [self, *(p for p in _hearing if p is not self and p._native is self._native)]
+        for poller in pollers:
+            poller._call_back(event)
+
+    def _call_back(self, event: InProcessDomainEvent) -> None:
+        for callback in list(self._callbacks):
             try:
                 callback(event)
-            except Exception as error:
-                self.stats["errors"] += 1
-                for told in self._error_callbacks:
-                    told(error)
+            except BaseException as error:
+                self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._counts["errors"] += 1
+        for told in list(self._error_callbacks):
+            try:
+                told(error)  # type: ignore[arg-type]
+            except BaseException:
+                _log.exception("a callback for errors of domain events raised")
+        if not self._error_callbacks:
+            _log.error("a callback of a domain event raised", exc_info=error)

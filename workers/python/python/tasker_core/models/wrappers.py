@@ -2,176 +2,255 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 __all__ = [
+    "DependencyResults",
     "DependencyResultsWrapper",
     "HandlerWrapper",
     "StepDefinitionWrapper",
     "TaskSequenceStepWrapper",
     "TaskWrapper",
     "WorkflowStepWrapper",
+    "unwrapped",
 ]
+
+Document = Optional[Mapping[str, Any]]
+
+
+def unwrapped(envelope: Any) -> Any:
+    """The computed value inside of an envelope ``{"result": …}``; what is no envelope as it is."""
+    return envelope["result"] if isinstance(envelope, Mapping) and "result" in envelope else envelope
+
+
+def _known(kind: Any, data: Document) -> dict[str, Any]:
+    """The fields of a data class that a document has; ``null`` counts as absent where there is a default."""
+    given = data or {}
+    return {f.name: given[f.name] for f in dataclasses.fields(kind) if given.get(f.name) is not None}
 
 
 class _Wrapper:
-    """Fields of a dictionary as attributes; absent ones are ``None``."""
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as dictionaries."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
 
-    __slots__ = ("_data",)
 
-    def __init__(self, data: dict[str, Any]) -> None:
-        self._data = data
+@dataclass
+class TaskWrapper(_Wrapper):
+    """The task."""
+
+    task_uuid: str = ""
+    #: The task's input.
+    context: dict[str, Any] = field(default_factory=dict)
+    namespace_name: str = ""
+    task_name: str = ""
+    task_version: str = ""
+    correlation_id: Optional[str] = None
+    parent_correlation_id: Optional[str] = None
+    tags: Any = None
+    priority: int = 0
+    initiator: Optional[str] = None
+    source_system: Optional[str] = None
+    reason: Optional[str] = None
+    requested_at: Optional[str] = None
+    created_at: Optional[str] = None
+    options: Any = None
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Any:
-        """Wraps a part of the step event."""
+    def from_dict(cls, data: Document) -> TaskWrapper:
+        """From ``task`` of a step event, or from the task inside of it."""
+        outer = data or {}
+        inner = outer.get("task")
+        given = {**outer, **inner} if isinstance(inner, Mapping) else outer
+        return cls(**_known(cls, given))
+
+
+@dataclass
+class WorkflowStepWrapper(_Wrapper):
+    """The step."""
+
+    workflow_step_uuid: str = ""
+    task_uuid: str = ""
+    #: Name of the step; of a batch worker its own.
+    name: str = ""
+    named_step_uuid: Optional[str] = None
+    retryable: bool = True
+    max_attempts: int = 3
+    in_process: bool = False
+    processed: bool = False
+    processed_at: Optional[str] = None
+    #: Attempts before this one.
+    attempts: int = 0
+    last_attempted_at: Optional[str] = None
+    #: Seconds.
+    backoff_request_seconds: Optional[float] = 0
+    #: Inputs of a batch worker; empty for other steps.
+    inputs: dict[str, Any] = field(default_factory=dict)
+    #: Reserved; empty.
+    results: dict[str, Any] = field(default_factory=dict)
+    created_at: Optional[str] = None
+    updated_at: Optional[str] = None
+    template_step_name: str = ""
+    #: ``{cursor, items_processed, accumulated_results}``, once there is one.
+    checkpoint: Optional[dict[str, Any]] = None
+
+    @classmethod
+    def from_dict(cls, data: Document) -> WorkflowStepWrapper:
+        """From ``workflow_step`` of a step event."""
+        return cls(**_known(cls, data))
+
+
+class _Results:
+    """What both forms of the dependencies' results can do."""
+
+    def get_result(self, step_name: str) -> Optional[dict[str, Any]]:
+        """The envelope ``{"result": …, "metadata": …}`` of a dependency; ``None`` if absent."""
+        envelope = self._envelope(step_name)
+        return dict(envelope) if isinstance(envelope, Mapping) else None
+
+    def get_results(self, step_name: str) -> Any:
+        """The computed value of a dependency, unwrapped; ``None`` if absent."""
+        return unwrapped(self._envelope(step_name))
+
+    def _envelope(self, step_name: str) -> Any:
+        raise NotImplementedError
+
+
+class DependencyResults(_Results, dict):  # type: ignore[type-arg]
+    """Envelopes of all direct and indirect dependencies by step name: a dictionary."""
+
+    def _envelope(self, step_name: str) -> Any:
+        return self.get(step_name)
+
+
+class DependencyResultsWrapper(_Results):
+    """Results of all direct and indirect dependencies, by step name; absent ones are ``None``."""
+
+    def __init__(self, _results: Document = None) -> None:
+        self._results: dict[str, Any] = dict(_results or {})
+
+    @classmethod
+    def from_dict(cls, data: Document) -> DependencyResultsWrapper:
+        """From ``dependency_results`` of a step event."""
         return cls(data)
 
     def to_dict(self) -> dict[str, Any]:
-        """The wrapped dictionary itself."""
-        return self._data
+        """The envelopes by name."""
+        return self._results
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._data.get(name)
+    def _envelope(self, step_name: str) -> Any:
+        return self._results.get(step_name)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._data!r})"
+    def __getitem__(self, step_name: str) -> Any:
+        return self._results.get(step_name)
 
-
-class TaskWrapper(_Wrapper):
-    """The task: ``task_uuid context correlation_id tags priority initiator source_system reason requested_at``,
-    and ``task_name task_version namespace_name``."""
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        inner = self._data.get("task", self._data)
-        return inner[name] if name in inner else self._data.get(name)
-
-    @property
-    def context(self) -> dict[str, Any]:
-        """The task's input."""
-        inner = self._data.get("task", self._data)
-        return inner.get("context") or {}
-
-
-class WorkflowStepWrapper(_Wrapper):
-    """The step: ``workflow_step_uuid name template_step_name attempts max_attempts retryable inputs checkpoint …``."""
-
-    __slots__ = ()
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Inputs of a batch worker; empty for other steps."""
-        return self._data.get("inputs") or {}
-
-    @property
-    def results(self) -> dict[str, Any]:
-        """Reserved; empty."""
-        return self._data.get("results") or {}
-
-
-class DependencyResultsWrapper(_Wrapper):
-    """Results of all direct and indirect dependencies, by step name."""
-
-    __slots__ = ()
-
-    def get_result(self, step: str) -> Optional[dict[str, Any]]:
-        """The envelope ``{"result": …, "metadata": …}`` of a dependency."""
-        envelope = self._data.get(step)
-        return envelope if isinstance(envelope, dict) else None
-
-    def get_results(self, step: str) -> Any:
-        """The computed value of a dependency, unwrapped."""
-        envelope = self._data.get(step)
-        return envelope.get("result") if isinstance(envelope, dict) else envelope
-
-    def __getitem__(self, step: str) -> Any:
-        return self.get_results(step)
-
-    def __contains__(self, step: object) -> bool:
-        return step in self._data
+    def __contains__(self, step_name: object) -> bool:
+        return step_name in self._results
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._data)
+        return iter(self._results)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._results)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DependencyResultsWrapper) and self._results == other._results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._results!r})"
+
+    def get(self, step_name: str, default: Any = None) -> Any:
+        """The envelope of a dependency, or the default if absent."""
+        return self._results.get(step_name, default)
 
     def keys(self) -> list[str]:
         """Names of the dependencies that have a result."""
-        return list(self._data)
+        return list(self._results)
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Names and envelopes."""
+        return list(self._results.items())
+
+    def values(self) -> list[Any]:
+        """The envelopes."""
+        return list(self._results.values())
 
 
+@dataclass
 class HandlerWrapper(_Wrapper):
-    """Which code runs a step: ``callable initialization handler_method resolver``."""
+    """Which code runs a step."""
 
-    __slots__ = ()
-
-    def __init__(
-        self,
-        callable: str,
-        initialization: Optional[dict[str, Any]] = None,
-        handler_method: Optional[str] = None,
-        resolver: Optional[str] = None,
-    ) -> None:
-        super().__init__(
-            {"callable": callable, "initialization": initialization, "method": handler_method, "resolver": resolver}
-        )
+    callable: str = ""
+    #: Free configuration of the step.
+    initialization: dict[str, Any] = field(default_factory=dict)
+    #: Method called on the handler.
+    handler_method: Optional[str] = None
+    resolver: Optional[str] = None
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> HandlerWrapper:
-        """Wraps the ``handler`` of a step definition."""
-        return cls(data.get("callable", ""), data.get("initialization"), data.get("method"), data.get("resolver"))
-
-    @property
-    def initialization(self) -> dict[str, Any]:
-        """Free configuration of the step."""
-        return self._data.get("initialization") or {}
-
-    @property
-    def handler_method(self) -> Optional[str]:
-        """Method called on the handler."""
-        return self._data.get("method")
+    def from_dict(cls, data: Document) -> HandlerWrapper:
+        """From ``handler`` of a step definition."""
+        given = data or {}
+        method = given.get("handler_method") or given.get("method")
+        return cls(**{**_known(cls, given), "handler_method": method})
 
 
+@dataclass
 class StepDefinitionWrapper(_Wrapper):
-    """The step in the template: ``name description type dependencies retry timeout_seconds …``."""
+    """The step in the template."""
 
-    __slots__ = ()
+    name: str = ""
+    description: str = ""
+    handler: HandlerWrapper = field(default_factory=HandlerWrapper)
+    dependencies: list[str] = field(default_factory=list)
+    retry: dict[str, Any] = field(default_factory=dict)
+    #: The handler's budget, seconds.
+    timeout_seconds: float = 30
+    publishes_events: list[Any] = field(default_factory=list)
+    type: str = "standard"
+    system_dependency: Optional[str] = None
+    priority: int = 0
+    queue: str = ""
 
-    @property
-    def handler(self) -> HandlerWrapper:
-        """Which code runs it."""
-        return HandlerWrapper.from_dict(self._data.get("handler") or {})
+    @classmethod
+    def from_dict(cls, data: Document) -> StepDefinitionWrapper:
+        """From ``step_definition`` of a step event."""
+        known = _known(cls, data)
+        known["handler"] = HandlerWrapper.from_dict(known.get("handler"))
+        return cls(**known)
 
 
+@dataclass
 class TaskSequenceStepWrapper(_Wrapper):
     """Task, step, dependency results and definition together."""
 
-    __slots__ = ()
+    task: TaskWrapper = field(default_factory=TaskWrapper)
+    workflow_step: WorkflowStepWrapper = field(default_factory=WorkflowStepWrapper)
+    dependency_results: DependencyResultsWrapper = field(default_factory=DependencyResultsWrapper)
+    step_definition: StepDefinitionWrapper = field(default_factory=StepDefinitionWrapper)
 
-    @property
-    def task(self) -> TaskWrapper:
-        """The task."""
-        return TaskWrapper(self._data.get("task") or {})
+    @classmethod
+    def from_dict(cls, data: Document) -> TaskSequenceStepWrapper:
+        """From ``task_sequence_step`` of a step event."""
+        given = data or {}
+        return cls(
+            TaskWrapper.from_dict(given.get("task")),
+            WorkflowStepWrapper.from_dict(given.get("workflow_step")),
+            DependencyResultsWrapper.from_dict(given.get("dependency_results")),
+            StepDefinitionWrapper.from_dict(given.get("step_definition")),
+        )
 
-    @property
-    def workflow_step(self) -> WorkflowStepWrapper:
-        """The step."""
-        return WorkflowStepWrapper(self._data.get("workflow_step") or {})
+    def get_task_field(self, field_name: str) -> Any:
+        """A field of the task's context; ``None`` if absent."""
+        return self.task.context.get(field_name)
 
-    @property
-    def dependency_results(self) -> DependencyResultsWrapper:
-        """Results of its dependencies."""
-        return DependencyResultsWrapper(self._data.get("dependency_results") or {})
+    def get_dependency_result(self, step_name: str) -> Any:
+        """The computed value of a dependency, unwrapped; ``None`` if absent."""
+        return self.dependency_results.get_results(step_name)
 
-    @property
-    def step_definition(self) -> StepDefinitionWrapper:
-        """The step in the template."""
-        return StepDefinitionWrapper(self._data.get("step_definition") or {})
+    def get_results(self, step_name: str) -> Any:
+        """As :meth:`get_dependency_result`."""
+        return self.dependency_results.get_results(step_name)

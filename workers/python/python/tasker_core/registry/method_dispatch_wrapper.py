@@ -14,13 +14,22 @@ __all__ = ["MethodDispatchWrapper", "ResolutionError", "ResolverNotFoundError", 
 class MethodDispatchWrapper:
     """A handler whose ``call`` is another of its methods."""
 
-    def __init__(self, handler: Any, method: str) -> None:
+    def __init__(self, handler: Any, target_method: str) -> None:
         self.handler = handler
-        self.method = method
-        target = getattr(handler, method, None)
+        self.target_method = target_method
+        target = getattr(handler, target_method, None)
         if not callable(target):
-            raise ResolutionError(no_method(handler, method))
+            raise ResolutionError(no_method(handler, target_method))
         self.call: Callable[..., Any] = target
+
+    @property
+    def method(self) -> str:
+        """The method called in the place of ``call``."""
+        return self.target_method
+
+    def unwrap(self) -> Any:
+        """The handler itself."""
+        return self.handler
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.handler, name)

@@ -28,4 +28,4 @@ class ApiHandler(APIMixin, StepHandler):
     @property
     def capabilities(self) -> list[str]:
         """What it can do."""
-        return ["process", "http"]
+        return ["process", "http", "api"]

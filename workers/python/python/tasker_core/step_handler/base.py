@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from tasker_core.types.results import CheckpointYield, ErrorType, StepHandlerResult
@@ -10,7 +11,10 @@ from tasker_core.types.results import CheckpointYield, ErrorType, StepHandlerRes
 if TYPE_CHECKING:
     from tasker_core.types.step_context import StepContext
 
-__all__ = ["StepHandler"]
+__all__ = ["StepHandler", "StepHandlerCallResult"]
+
+#: What `call` gives.
+StepHandlerCallResult = Union[StepHandlerResult, Awaitable[StepHandlerResult]]
 
 
 class StepHandler(ABC):
@@ -54,7 +58,7 @@ class StepHandler(ABC):
         return None
 
     def success(self, result: Any = None, metadata: Optional[dict[str, Any]] = None) -> StepHandlerResult:
-        """A success with any JSON value."""
+        """A success with any JSON value; nothing is an empty mapping."""
         return StepHandlerResult.success(result, metadata)
 
     def failure(

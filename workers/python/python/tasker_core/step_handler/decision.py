@@ -24,4 +24,4 @@ class DecisionHandler(DecisionMixin, StepHandler):
     @property
     def capabilities(self) -> list[str]:
         """What it can do."""
-        return ["process", "decision"]
+        return ["process", "decision", "routing"]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Optional, Union
+
+from pydantic import Field, field_validator
+
+from tasker_core.types.model import Items, Model
 
 __all__ = [
     "Aggregate",
     "BatchAggregationResult",
     "BatchAnalyzerOutcome",
     "BatchMetadata",
+    "BatchProcessingOutcome",
+    "BatchSettings",
+    "BatchTotals",
     "BatchWorkerConfig",
     "BatchWorkerOutcome",
     "CreateBatchesOutcome",
@@ -22,6 +29,7 @@ __all__ = [
     "RustCursorConfig",
     "aggregate_batch_results",
     "create_batches",
+    "cursor_dict",
     "cursor_ranges",
     "even_ranges",
     "no_batches",
@@ -29,6 +37,8 @@ __all__ = [
 
 #: Batch id of the placeholder worker that stands for "nothing to do".
 NO_OP_BATCH_ID = "000"
+#: Errors of workers that an aggregation keeps.
+ERRORS_MAX = 100
 
 
 class FailureStrategy(str, Enum):
@@ -38,43 +48,54 @@ class FailureStrategy(str, Enum):
     FAIL_FAST = "fail_fast"
     ISOLATE = "isolate"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Optional[FailureStrategy]:
+        # The PascalCase spelling (`ContinueOnFailure`) is taken as well.
+        plain = str(value).replace("_", "").lower()
+        return next((s for s in cls if s.value.replace("_", "") == plain), None)
 
-@dataclass(frozen=True)
-class CursorConfig:
-    """A part of the work: from ``start_cursor`` (inclusive) to ``end_cursor`` (exclusive)."""
+
+class CursorConfig(Model):
+    """A part of the work: from ``start_cursor`` (inclusive) to ``end_cursor`` (exclusive); any JSON."""
 
     start_cursor: Any
     end_cursor: Any
     step_size: int = 1
     batch_id: str = ""
     batch_size: Optional[int] = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As the core stores it and the worker gets it."""
-        size = self.batch_size
-        if size is None and isinstance(self.start_cursor, int) and isinstance(self.end_cursor, int):
-            size = self.end_cursor - self.start_cursor
-        cursor = {
-            "batch_id": self.batch_id,
-            "start_cursor": self.start_cursor,
-            "end_cursor": self.end_cursor,
-            "batch_size": size,
-        }
-        more = {"step_size": self.step_size} if self.step_size != 1 else {}
-        return {**cursor, **more, **({"metadata": self.metadata} if self.metadata else {})}
+        stored: dict[str, Any] = cursor_dict(self)
+        return stored
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CursorConfig:
         """From a worker's ``inputs.cursor``."""
-        known = {k: data[k] for k in cls.__dataclass_fields__ if data.get(k) is not None}
-        known.setdefault("start_cursor", None)
-        known.setdefault("end_cursor", None)
-        return cls(**known)
+        known = {k: data[k] for k in cls.model_fields if data.get(k) is not None}
+        return cls(**{"start_cursor": None, "end_cursor": None, **known})
 
 
-#: The wire form has the same fields.
-RustCursorConfig = CursorConfig
+class RustCursorConfig(CursorConfig):
+    """A cursor as a worker gets it in its inputs."""
+
+
+def cursor_dict(cursor: Any, number: int = 0) -> Any:
+    """A cursor as the core stores it: of a ``CursorConfig`` or ``BatchWorkerConfig``, or the value itself.
+
+    Args:
+        number: Place of the cursor, from 1; names the batch where it has no id. 0 for none.
+    """
+    if not isinstance(cursor, (CursorConfig, BatchWorkerConfig)):
+        return cursor
+    start, end, size = cursor.start_cursor, cursor.end_cursor, cursor.batch_size
+    if size is None and isinstance(start, int) and isinstance(end, int):
+        size = end - start
+    batch_id = cursor.batch_id or (f"{number:03}" if number else "")
+    data = {"batch_id": batch_id, "start_cursor": start, "end_cursor": end, "batch_size": size}
+    more = {"step_size": cursor.step_size} if cursor.step_size != 1 else {}
+    return {**data, **more, **({"metadata": cursor.metadata} if cursor.metadata else {})}
 
 
 def cursor_ranges(
@@ -89,10 +110,14 @@ def cursor_ranges(
         raise ValueError("total_items must be 0 or more; batch_size, step_size and max_batches 1 or more")
     if max_batches is not None:
         batch_size = max(batch_size, -(-total_items // max_batches))
-    starts = range(0, total_items, batch_size)
     return [
-        CursorConfig(start, min(start + batch_size, total_items), step_size, f"{number:03}")
-        for number, start in enumerate(starts, 1)
+        CursorConfig(
+            start_cursor=start,
+            end_cursor=min(start + batch_size, total_items),
+            step_size=step_size,
+            batch_id=f"{number:03}",
+        )
+        for number, start in enumerate(range(0, total_items, batch_size), 1)
     ]
 
 
@@ -106,38 +131,90 @@ def even_ranges(total: int, worker_count: int) -> list[CursorConfig]:
         raise ValueError("total must be 0 or more, worker_count 1 or more")
     count = min(worker_count, total)
     bounds = [total * i // count for i in range(count + 1)] if count else [0]
-    return [CursorConfig(bounds[i], bounds[i + 1], 1, f"{i + 1:03}") for i in range(count)]
+    return [
+        CursorConfig(start_cursor=bounds[i], end_cursor=bounds[i + 1], batch_id=f"{i + 1:03}") for i in range(count)
+    ]
+
+
+@dataclass
+class BatchWorkerConfig:
+    """A worker's part as numbers: rows ``cursor_start`` (inclusive) to ``cursor_end`` (exclusive)."""
+
+    batch_id: str
+    cursor_start: Any
+    cursor_end: Any
+    row_count: int = 0
+    #: 0 for the first worker.
+    worker_index: int = 0
+    total_workers: int = 1
+
+    step_size = 1
+    metadata: Any = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as a dictionary."""
+        names = ("batch_id", "cursor_start", "cursor_end", "row_count", "worker_index", "total_workers")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def start_cursor(self) -> Any:
+        """First item."""
+        return self.cursor_start
+
+    @property
+    def end_cursor(self) -> Any:
+        """One past the last item."""
+        return self.cursor_end
+
+    @property
+    def batch_size(self) -> int:
+        """How many items it is."""
+        return self.row_count
 
 
 @dataclass(frozen=True)
-class NoBatchesOutcome:
+class BatchSettings:
+    """Settings of a worker that come from the template's ``batch_config``."""
+
+    batch_size: Optional[int] = None
+    checkpoint_interval: Optional[int] = None
+
+
+class NoBatchesOutcome(Model):
     """There is nothing to do: one placeholder worker runs."""
+
+    type: str = "no_batches"
 
     def to_dict(self) -> dict[str, Any]:
         """As the core reads it, under ``batch_processing_outcome`` of the result."""
         return {"type": "no_batches"}
 
 
-@dataclass(frozen=True)
-class CreateBatchesOutcome:
+class CreateBatchesOutcome(Model):
     """One worker a cursor."""
 
-    cursor_configs: list[Union[CursorConfig, dict[str, Any], Any]]
+    cursor_configs: list[Any]
     total_items: int
     #: Template step of the workers; that of the step's ``batch_config`` when absent.
     worker_template_name: Optional[str] = None
+    #: As many as cursors when absent.
+    worker_count: int = 0
+    type: str = "create_batches"
 
-    @property
-    def worker_count(self) -> int:
-        """How many workers it makes."""
-        return len(self.cursor_configs)
+    def model_post_init(self, _context: Any) -> None:
+        """Counts the workers."""
+        self.worker_count = self.worker_count or len(self.cursor_configs)
 
     def to_dict(self) -> dict[str, Any]:
         """As the core reads it, under ``batch_processing_outcome`` of the result."""
-        cursors = [c.to_dict() if isinstance(c, CursorConfig) else c for c in self.cursor_configs]
+        cursors = [cursor_dict(c, n) for n, c in enumerate(self.cursor_configs, 1)]
         named = {} if self.worker_template_name is None else {"worker_template_name": self.worker_template_name}
         counts = {"worker_count": len(cursors), "cursor_configs": cursors, "total_items": self.total_items}
         return {"type": "create_batches", **named, **counts}
+
+
+#: What an analyzer's result says to the core.
+BatchProcessingOutcome = Union[NoBatchesOutcome, CreateBatchesOutcome]
 
 
 def no_batches() -> NoBatchesOutcome:
@@ -146,34 +223,76 @@ def no_batches() -> NoBatchesOutcome:
 
 
 def create_batches(
-    worker_template_name: Optional[str], cursor_configs: Sequence[Any], total_items: int
+    worker_template_name: Optional[str],
+    worker_count: Any = None,
+    cursor_configs: Any = None,
+    total_items: Optional[int] = None,
 ) -> CreateBatchesOutcome:
-    """One worker a cursor."""
-    return CreateBatchesOutcome(list(cursor_configs), total_items, worker_template_name)
+    """One worker a cursor. ``worker_count`` may be left out: ``create_batches(name, cursors, total)``.
+
+    Raises:
+        ValueError: as many workers as there are cursors must be asked for, at least one.
+    """
+    if worker_count is not None and not isinstance(worker_count, int):
+        worker_count, cursor_configs, total_items = (
+            None,
+            worker_count,
+            cursor_configs if total_items is None else total_items,
+        )
+    cursors = list(cursor_configs or [])
+    if worker_count is not None and (worker_count < 1 or worker_count != len(cursors)):
+        raise ValueError(f"{worker_count} workers cannot share {len(cursors)} cursors; it must be one each")
+    return CreateBatchesOutcome(
+        cursor_configs=cursors, total_items=total_items or 0, worker_template_name=worker_template_name
+    )
 
 
-@dataclass(frozen=True)
-class BatchAnalyzerOutcome:
+class BatchAnalyzerOutcome(Model):
     """What an analyzer found, before it is an outcome."""
 
-    cursor_configs: list[CursorConfig]
-    total_items: int
-    batch_metadata: dict[str, Any] = field(default_factory=dict)
+    cursor_configs: list[Any] = Field(default_factory=list)
+    total_items: Optional[int] = None
+    #: Kept in the analyzer's result, where workers read it.
+    batch_metadata: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
-    def from_ranges(cls, total_items: int, batch_size: int, **options: Any) -> BatchAnalyzerOutcome:
-        """From :func:`cursor_ranges`."""
-        return cls(cursor_ranges(total_items, batch_size, **options), total_items)
+    def from_ranges(
+        cls,
+        ranges: Any = None,
+        step_size: int = 1,
+        total_items: Optional[int] = None,
+        batch_metadata: Optional[dict[str, Any]] = None,
+        *,
+        batch_size: Optional[int] = None,
+        max_batches: Optional[int] = None,
+    ) -> BatchAnalyzerOutcome:
+        """From ``[(start, end), …]``; or cut, when called ``from_ranges(total_items, batch_size)``."""
+        if batch_size is not None or isinstance(ranges, int):
+            if batch_size is None:
+                batch_size, step_size = step_size, 1
+            total = ranges if isinstance(ranges, int) else total_items or 0
+            cursors = cursor_ranges(total, batch_size, step_size, max_batches)
+            return cls(cursor_configs=cursors, total_items=total, batch_metadata=batch_metadata or {})
+        cursors = [
+            CursorConfig(start_cursor=start, end_cursor=end, step_size=step_size, batch_id=f"{number:03}")
+            for number, (start, end) in enumerate(ranges or [], 1)
+        ]
+        return cls(cursor_configs=cursors, total_items=total_items, batch_metadata=batch_metadata or {})
 
     def to_outcome(self, worker_template_name: Optional[str] = None) -> Union[CreateBatchesOutcome, NoBatchesOutcome]:
         """The outcome: none when there are no cursors."""
         if not self.cursor_configs:
             return NoBatchesOutcome()
-        return CreateBatchesOutcome(list(self.cursor_configs), self.total_items, worker_template_name)
+        total = self.total_items
+        if total is None:
+            sizes = [(cursor_dict(c) or {}).get("batch_size") for c in self.cursor_configs if not isinstance(c, str)]
+            total = sum(size or 0 for size in sizes)
+        return CreateBatchesOutcome(
+            cursor_configs=list(self.cursor_configs), total_items=total, worker_template_name=worker_template_name
+        )
 
 
-@dataclass(frozen=True)
-class BatchMetadata:
+class BatchMetadata(Model):
     """The template's ``batch_config``, as a worker gets it."""
 
     batch_size: Optional[int] = None
@@ -182,104 +301,139 @@ class BatchMetadata:
     checkpoint_interval: Optional[int] = None
     failure_strategy: FailureStrategy = FailureStrategy.CONTINUE_ON_FAILURE
 
+    @field_validator("failure_strategy", mode="before")
+    @classmethod
+    def _strategy(cls, value: Any) -> Any:
+        return FailureStrategy(value)
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BatchMetadata:
         """From a worker's ``inputs.batch_metadata``."""
-        known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
-        if "failure_strategy" in known:
-            known["failure_strategy"] = FailureStrategy(known["failure_strategy"])
-        return cls(**known)
+        return cls(**{k: data[k] for k in cls.model_fields if data.get(k) is not None})
 
 
-@dataclass(frozen=True)
-class RustBatchWorkerInputs:
+class RustBatchWorkerInputs(Model):
     """A batch worker's ``inputs``."""
 
+    #: With attributes and items where it is a mapping; else as it is.
     cursor: Any
     batch_metadata: BatchMetadata
     is_no_op: bool
+
+    @field_validator("cursor", mode="before")
+    @classmethod
+    def _cursor(cls, value: Any) -> Any:
+        return RustCursorConfig.from_dict(value) if isinstance(value, Mapping) else value
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RustBatchWorkerInputs:
         """From ``context.step_inputs``."""
         metadata = BatchMetadata.from_dict(data.get("batch_metadata") or {})
-        return cls(data.get("cursor"), metadata, bool(data.get("is_no_op")))
+        return cls(cursor=data.get("cursor"), batch_metadata=metadata, is_no_op=bool(data.get("is_no_op")))
 
     @property
     def cursor_config(self) -> CursorConfig:
         """The cursor, where it is a mapping; any other cursor as ``start_cursor``."""
-        if isinstance(self.cursor, Mapping):
-            return CursorConfig.from_dict(self.cursor)
-        return CursorConfig(self.cursor, None)
+        if isinstance(self.cursor, CursorConfig):
+            return self.cursor
+        return CursorConfig(start_cursor=self.cursor, end_cursor=None)
 
 
-@dataclass(frozen=True)
-class BatchWorkerConfig:
-    """Settings of a worker that come from the template."""
-
-    batch_size: Optional[int] = None
-    checkpoint_interval: Optional[int] = None
-
-
-@dataclass(frozen=True)
-class BatchWorkerOutcome:
+class BatchWorkerOutcome(Model):
     """What a worker did with its part. Explicit zeros are kept."""
 
-    items_processed: int
+    items_processed: int = 0
+    #: What was neither failed nor skipped when absent.
     items_succeeded: Optional[int] = None
     items_failed: int = 0
     items_skipped: int = 0
     last_cursor: Any = None
-    batch_metadata: dict[str, Any] = field(default_factory=dict)
+    batch_metadata: dict[str, Any] = Field(default_factory=dict)
     results: Optional[list[Any]] = None
     errors: Optional[list[Any]] = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the step's result."""
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data = {name: getattr(self, name) for name in type(self).model_fields}
         if self.items_succeeded is None:
             data["items_succeeded"] = self.items_processed - self.items_failed - self.items_skipped
         return {k: v for k, v in data.items() if v is not None or k == "last_cursor"}
 
 
-@dataclass(frozen=True)
-class BatchAggregationResult:
+class BatchAggregationResult(Model):
     """Sums over all workers."""
 
-    worker_count: int = 0
     total_processed: int = 0
     total_succeeded: int = 0
     total_failed: int = 0
     total_skipped: int = 0
-    results: list[Any] = field(default_factory=list)
-    errors: list[Any] = field(default_factory=list)
+    batch_count: int = 0
+    #: Share of items that succeeded, 0–1; 0 when there were none.
+    success_rate: float = 0.0
+    errors: list[Any] = Field(default_factory=list)
+    error_count: int = 0
+    results: list[Any] = Field(default_factory=list)
 
     @property
-    def success_rate(self) -> float:
-        """Share of items that succeeded, 0–1; 1 when there were none."""
-        return self.total_succeeded / self.total_processed if self.total_processed else 1.0
+    def worker_count(self) -> int:
+        """How many workers had a result."""
+        return self.batch_count
 
     def to_dict(self) -> dict[str, Any]:
         """As a step's result."""
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "success_rate": self.success_rate}
+        return {"worker_count": self.worker_count, **dict(self.items())}
 
 
-def aggregate_batch_results(results: Union[Mapping[str, Any], Sequence[Any]]) -> BatchAggregationResult:
-    """Sums the outcomes of workers; those without a result count as workers that did nothing."""
-    outcomes = list(results.values() if isinstance(results, Mapping) else results)
-    found = [o for o in outcomes if isinstance(o, Mapping)]
+class BatchTotals(Items):
+    """The sums over all workers as a dictionary, whose items are attributes too."""
+
+    #: What the workers gave as ``results``, in order.
+    results: list[Any]
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers had a result."""
+        return int(self["batch_count"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a step's result."""
+        return {"worker_count": self.worker_count, **self, "results": self.results}
+
+    @classmethod
+    def of(cls, summed: BatchAggregationResult) -> BatchTotals:
+        """Of sums."""
+        totals = cls({name: value for name, value in summed.items() if name != "results"})
+        totals.__dict__["results"] = summed.results
+        return totals
+
+
+def aggregate_batch_results(
+    worker_results: Union[Mapping[str, Any], Sequence[Any]], max_errors: int = ERRORS_MAX
+) -> BatchAggregationResult:
+    """Sums the outcomes of workers; what is no outcome is left out.
+
+    Args:
+        max_errors: Errors that are kept; ``error_count`` counts all.
+    """
+    outcomes = list(worker_results.values() if isinstance(worker_results, Mapping) else worker_results)
+    dumped = [o.to_dict() if isinstance(o, BatchWorkerOutcome) else o for o in outcomes]
+    found = [o for o in dumped if isinstance(o, Mapping)]
 
     def total(key: str) -> int:
         return sum(int(outcome.get(key) or 0) for outcome in found)
 
+    processed, succeeded = total("items_processed"), total("items_succeeded")
+    errors = [e for outcome in found for e in outcome.get("errors") or []]
     return BatchAggregationResult(
-        worker_count=len(outcomes),
-        total_processed=total("items_processed"),
-        total_succeeded=total("items_succeeded"),
+        total_processed=processed,
+        total_succeeded=succeeded,
         total_failed=total("items_failed"),
         total_skipped=total("items_skipped"),
+        batch_count=len(found),
+        success_rate=succeeded / processed if processed else 0.0,
+        errors=errors[:max_errors],
+        error_count=len(errors),
         results=[r for outcome in found for r in outcome.get("results") or []],
-        errors=[e for outcome in found for e in outcome.get("errors") or []],
     )
 
 

@@ -20,7 +20,8 @@ class EventNames:
 
     STEP_EXECUTION_RECEIVED = "step.execution.received"
     STEP_COMPLETION_SENT = "step.completion.sent"
-    STEP_CHECKPOINT_YIELD_SENT = "step.checkpoint_yield.sent"
+    STEP_CHECKPOINT_YIELD = "step.checkpoint_yield.sent"
+    STEP_CHECKPOINT_YIELD_SENT = STEP_CHECKPOINT_YIELD
     HANDLER_REGISTERED = "handler.registered"
     HANDLER_ERROR = "handler.error"
     POLLER_METRICS = "poller.metrics"
@@ -38,6 +39,13 @@ _SCHEMAS: dict[str, str] = {
     EventNames.POLLER_ERROR: "error: BaseException",
     EventNames.BRIDGE_ERROR: "error: BaseException",
 }
+
+
+class _Schema(dict):  # type: ignore[type-arg]
+    """What listeners are called with, by event; called, that of one event."""
+
+    def __call__(self, event: str) -> Optional[str]:
+        return self.get(event)
 
 
 class EventBridge:
@@ -92,40 +100,48 @@ class EventBridge:
         """Whether events go through."""
         return self._active
 
-    def subscribe(self, event: str, listener: Listener) -> None:
-        """Calls the listener at every event of that name."""
-        self._emitter.on(event, listener)
+    def subscribe(self, event: str, handler: Listener) -> None:
+        """Calls the handler at every event of that name."""
+        self._emitter.on(event, handler)
         self._changed(event)
 
-    def subscribe_once(self, event: str, listener: Listener) -> None:
-        """Calls the listener at the next event of that name only."""
+    def subscribe_once(self, event: str, handler: Listener) -> None:
+        """Calls the handler at the next event of that name only."""
         turn = threading.Lock()
 
-        def once(*args: Any) -> None:
+        def once(*args: Any, **named: Any) -> None:
             # Two threads may publish at once; the first has it.
             if turn.acquire(blocking=False):
                 self.unsubscribe(event, once)
-                listener(*args)
+                handler(*args, **named)
 
         self.subscribe(event, once)
 
-    def unsubscribe(self, event: str, listener: Listener) -> None:
-        """Stops calling the listener; does nothing if it was not called."""
-        if listener in self._emitter.listeners(event):
-            self._emitter.remove_listener(event, listener)
+    def unsubscribe(self, event: str, handler: Listener) -> None:
+        """Stops calling the handler; does nothing if it was not called."""
+        if handler in self._emitter.listeners(event):
+            self._emitter.remove_listener(event, handler)
             self._changed(event)
 
-    def publish(self, event: str, *args: Any) -> bool:
-        """Calls every listener; whether there was one."""
+    def publish(self, event: str, *args: Any, **kwargs: Any) -> bool:
+        """Calls every listener; whether there was one. Until it is started, events are dropped with a warning."""
+        if not self._active and self._parent is None:
+            _log.warning("event %s is dropped: the event bridge is not started", event)
+        return self._publish(event, args, kwargs, False)
+
+    def _publish(self, event: str, args: tuple[Any, ...], kwargs: dict[str, Any], passed_on: bool) -> bool:
         heard = False
         if self._active:
             for listener in self._listeners.get(event, ()):
+                # The worker whose step it is runs it; another one that listens to the process would run it again.
+                if passed_on and getattr(getattr(listener, "__self__", None), "runs_steps", False):
+                    continue
                 heard = True
                 try:
-                    listener(*args)
+                    listener(*args, **kwargs)
                 except Exception as error:
                     self._failed(event, error)
-        if self._parent is not None and self._parent.publish(event, *args):
+        if self._parent is not None and self._parent._publish(event, args, kwargs, True):
             heard = True
         return heard
 
@@ -143,9 +159,10 @@ class EventBridge:
         """Who listens to that name."""
         return list(self._emitter.listeners(event))
 
-    def event_schema(self, event: str) -> Optional[str]:
-        """What the listeners of a name are called with."""
-        return _SCHEMAS.get(event)
+    @property
+    def event_schema(self) -> _Schema:
+        """What the listeners are called with, by the event's name; called with a name, that of one."""
+        return _Schema(_SCHEMAS)
 
     def _changed(self, event: str) -> None:
         listeners = list(self._emitter.listeners(event))
@@ -156,5 +173,5 @@ class EventBridge:
 
     def _failed(self, event: str, error: Exception) -> None:
         # A listener of `bridge.error` that raises must not call itself.
-        if event == EventNames.BRIDGE_ERROR or not self.publish(EventNames.BRIDGE_ERROR, error):
+        if event == EventNames.BRIDGE_ERROR or not self._publish(EventNames.BRIDGE_ERROR, (error,), {}, False):
             _log.error("a listener of %s raised", event, exc_info=error)

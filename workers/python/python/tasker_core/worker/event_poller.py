@@ -27,11 +27,15 @@ class EventPoller:
         native: The core; that of the running worker when absent.
     """
 
+    DEFAULT_POLL_INTERVAL_MS = 10
+    DEFAULT_STARVATION_CHECK_INTERVAL = 100
+    DEFAULT_CLEANUP_INTERVAL = 1000
+
     def __init__(
         self,
-        polling_interval_ms: int = 1000,
-        starvation_check_interval: int = 100,
-        cleanup_interval: int = 1000,
+        polling_interval_ms: int = DEFAULT_POLL_INTERVAL_MS,
+        starvation_check_interval: int = DEFAULT_STARVATION_CHECK_INTERVAL,
+        cleanup_interval: int = DEFAULT_CLEANUP_INTERVAL,
         *,
         native: Any = None,
     ) -> None:
@@ -76,9 +80,13 @@ class EventPoller:
         return self._running
 
     def start(self) -> None:
-        """Starts the first thread; does nothing if it runs."""
+        """Starts the first thread.
+
+        Raises:
+            RuntimeError: it runs, or there is no worker.
+        """
         if self._running:
-            return
+            raise RuntimeError("the poller is running already")
         if self._native is None:
             from tasker_core._current import current_worker
 
@@ -103,10 +111,12 @@ class EventPoller:
             while self._parked:
                 self._parked.pop().release()
 
-    def get_metrics(self) -> dict[str, Any]:
-        """Polls and steps so far, threads, and the core's own numbers."""
+    def get_metrics(self) -> Any:
+        """Polls and steps so far, threads, and the core's own numbers; ``None`` if there is no worker."""
         from tasker_core.serialization import load
 
+        if self._native is None:
+            return None
         core: dict[str, Any] = load(self._native.status()) if self._native is not None and self._running else {}
         return {"polls": self._polls, "received": self._received, "threads": len(self._threads), **core}
 

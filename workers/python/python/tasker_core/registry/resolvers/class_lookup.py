@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+import re
+from typing import Any, Optional
 
 from tasker_core.registry.base_resolver import BaseResolver
 from tasker_core.registry.handler_definition import HandlerDefinition
@@ -16,18 +17,28 @@ __all__ = ["ClassLookupResolver"]
 class ClassLookupResolver(BaseResolver):
     """Dotted class paths, but only under packages the user named; never an arbitrary import."""
 
-    name = "class_lookup"
-    priority = 100
+    #: What a dotted class path looks like.
+    CLASS_PATTERN = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
 
     def __init__(self) -> None:
         self.packages: set[str] = set()
 
-    def can_resolve(self, definition: HandlerDefinition) -> bool:
+    @property
+    def name(self) -> str:
+        """The name templates may use as ``handler.resolver``."""
+        return "class_lookup"
+
+    @property
+    def priority(self) -> int:
+        """The lowest is asked first."""
+        return 100
+
+    def can_resolve(self, definition: HandlerDefinition, config: Optional[dict[str, Any]] = None) -> bool:
         """Whether the name lies under an allowed package."""
         head = definition.callable.rpartition(".")[0]
         return bool(head) and any(head == p or head.startswith(p + ".") for p in self.packages)
 
-    def resolve(self, definition: HandlerDefinition) -> Any:
+    def resolve(self, definition: HandlerDefinition, config: Optional[dict[str, Any]] = None) -> Any:
         """The class of that path."""
         module, _, name = definition.callable.rpartition(".")
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
-from tasker_core.types.decision import DecisionPointOutcome
+from tasker_core.types.decision import DecisionPointOutcome, DecisionType
 from tasker_core.types.results import StepHandlerResult
 
 __all__ = ["DecisionMixin"]
@@ -14,6 +14,11 @@ __all__ = ["DecisionMixin"]
 class DecisionMixin:
     """Results of decisions; mix it into any handler."""
 
+    @property
+    def decision_capabilities(self) -> list[str]:
+        """What the mixin adds to a handler's capabilities."""
+        return ["decision", "routing"]
+
     def decision_success(
         self,
         steps: Union[str, Sequence[str]],
@@ -21,26 +26,55 @@ class DecisionMixin:
         metadata: Optional[dict[str, Any]] = None,
     ) -> StepHandlerResult:
         """Creates the named steps; ``routing_context`` is kept beside the outcome."""
-        return self.decision_success_with_outcome(DecisionPointOutcome.create_steps(steps), routing_context, metadata)
+        return self.decision_success_with_outcome(
+            DecisionPointOutcome.create_steps(steps, routing_context=routing_context), metadata
+        )
 
-    route_to_steps = decision_success
+    def route_to_steps(
+        self,
+        step_names: Union[str, Sequence[str]],
+        routing_context: Optional[dict[str, Any]] = None,
+        metadata: Optional[dict[str, Any]] = None,
+    ) -> StepHandlerResult:
+        """As :meth:`decision_success`."""
+        return self.decision_success(step_names, routing_context, metadata)
 
     def decision_success_with_outcome(
         self,
         outcome: DecisionPointOutcome,
-        routing_context: Optional[dict[str, Any]] = None,
         metadata: Optional[dict[str, Any]] = None,
+        *,
+        routing_context: Optional[dict[str, Any]] = None,
         **result: Any,
     ) -> StepHandlerResult:
         """A success that carries an outcome, and whatever else the result shall hold."""
-        context = {"routing_context": routing_context} if routing_context is not None else {}
-        return StepHandlerResult.success({"decision_point_outcome": outcome.to_dict(), **result, **context}, metadata)
+        context = {**outcome.routing_context, **(routing_context or {})}
+        said: dict[str, Any] = {"decision_point_outcome": outcome.to_dict()}
+        if outcome.reason and outcome.decision_type is DecisionType.NO_BRANCHES:
+            said["reason"] = outcome.reason
+        if outcome.dynamic_steps:
+            said["dynamic_steps"] = outcome.dynamic_steps
+        said.update(result)
+        if context:
+            said["routing_context"] = context
+        about = {
+            "decision_handler": str(getattr(self, "name", type(self).__name__)),
+            "decision_version": str(getattr(self, "version", "1.0.0")),
+        }
+        return StepHandlerResult.success(said, {**about, **(metadata or {})})
 
     def decision_no_branches(
-        self, routing_context: Optional[dict[str, Any]] = None, metadata: Optional[dict[str, Any]] = None
+        self,
+        outcome: Union[DecisionPointOutcome, dict[str, Any], None] = None,
+        metadata: Optional[dict[str, Any]] = None,
+        *,
+        routing_context: Optional[dict[str, Any]] = None,
     ) -> StepHandlerResult:
-        """Creates nothing."""
-        return self.decision_success_with_outcome(DecisionPointOutcome.no_branches(), routing_context, metadata)
+        """Creates nothing; takes an outcome, or the routing context in its place."""
+        if isinstance(outcome, Mapping):
+            routing_context, outcome = {**outcome, **(routing_context or {})}, None
+        nothing = outcome if isinstance(outcome, DecisionPointOutcome) else DecisionPointOutcome.no_branches()
+        return self.decision_success_with_outcome(nothing, metadata, routing_context=routing_context)
 
     def skip_branches(
         self,
@@ -49,9 +83,7 @@ class DecisionMixin:
         metadata: Optional[dict[str, Any]] = None,
     ) -> StepHandlerResult:
         """Creates nothing, and says why."""
-        return self.decision_success_with_outcome(
-            DecisionPointOutcome.no_branches(), routing_context, metadata, reason=reason
-        )
+        return self.decision_success_with_outcome(DecisionPointOutcome.no_branches(reason, routing_context), metadata)
 
     def decision_failure(
         self,
