@@ -34,8 +34,17 @@ def _known(kind: Any, data: Document) -> dict[str, Any]:
 
 class _Wrapper:
     def to_dict(self) -> dict[str, Any]:
-        """All of it as dictionaries."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
+        """The document it was made from; of one made by hand, its fields as dictionaries."""
+        document = vars(self).get("_document")
+        if document is not None:
+            return dict(document)
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: v.to_dict() if hasattr(v, "to_dict") else v for name, v in fields.items()}
+
+    def _of(self, document: Document) -> Any:
+        # Beside the fields, so that it counts neither for equality nor for the constructor.
+        vars(self)["_document"] = document
+        return self
 
 
 @dataclass
@@ -65,7 +74,8 @@ class TaskWrapper(_Wrapper):
         outer = data or {}
         inner = outer.get("task")
         given = {**outer, **inner} if isinstance(inner, Mapping) else outer
-        return cls(**_known(cls, given))
+        made: TaskWrapper = cls(**_known(cls, given))._of(data)
+        return made
 
 
 @dataclass
@@ -100,7 +110,8 @@ class WorkflowStepWrapper(_Wrapper):
     @classmethod
     def from_dict(cls, data: Document) -> WorkflowStepWrapper:
         """From ``workflow_step`` of a step event."""
-        return cls(**_known(cls, data))
+        made: WorkflowStepWrapper = cls(**_known(cls, data))._of(data)
+        return made
 
 
 class _Results:
@@ -195,7 +206,8 @@ class HandlerWrapper(_Wrapper):
         """From ``handler`` of a step definition."""
         given = data or {}
         method = given.get("handler_method") or given.get("method")
-        return cls(**{**_known(cls, given), "handler_method": method})
+        made: HandlerWrapper = cls(**{**_known(cls, given), "handler_method": method})._of(data)
+        return made
 
 
 @dataclass
@@ -220,7 +232,8 @@ class StepDefinitionWrapper(_Wrapper):
         """From ``step_definition`` of a step event."""
         known = _known(cls, data)
         known["handler"] = HandlerWrapper.from_dict(known.get("handler"))
-        return cls(**known)
+        made: StepDefinitionWrapper = cls(**known)._of(data)
+        return made
 
 
 @dataclass
@@ -236,12 +249,13 @@ class TaskSequenceStepWrapper(_Wrapper):
     def from_dict(cls, data: Document) -> TaskSequenceStepWrapper:
         """From ``task_sequence_step`` of a step event."""
         given = data or {}
-        return cls(
+        made: TaskSequenceStepWrapper = cls(
             TaskWrapper.from_dict(given.get("task")),
             WorkflowStepWrapper.from_dict(given.get("workflow_step")),
             DependencyResultsWrapper.from_dict(given.get("dependency_results")),
             StepDefinitionWrapper.from_dict(given.get("step_definition")),
-        )
+        )._of(data)
+        return made
 
     def get_task_field(self, field_name: str) -> Any:
         """A field of the task's context; ``None`` if absent."""
