@@ -116,7 +116,6 @@ class StepExecutionSubscriber:
         handler_registry: Which code answers to which name.
         worker_id: For people.
         native: The core the steps came from; that of the running worker when absent.
-        on_stuck: Called, with the reason, when so many handlers hang that no further one can be run.
     """
 
     #: For the bridge: two of these must not run the same step.
@@ -129,13 +128,11 @@ class StepExecutionSubscriber:
         worker_id: str = "",
         *,
         native: Any = None,
-        on_stuck: Optional[Callable[[str], None]] = None,
     ) -> None:
         self.event_bridge = event_bridge
         self.handler_registry = handler_registry
         self.worker_id = worker_id
         self._native = native
-        self._on_stuck = on_stuck
         # Every attempt begins with the context variables of this moment; what it sets ends with it.
         self._variables = contextvars.copy_context()
         # The decimal context is an object in such a variable: to be its own, it must be copied.

@@ -71,9 +71,7 @@ class Worker:
         self.event_bridge = EventBridge(parent=EventBridge.instance())
         self.event_bridge.start()
         EventBridge.instance().start()
-        self.subscriber = StepExecutionSubscriber(
-            self.event_bridge, self.registry, self.worker_id, native=native, on_stuck=self._stuck
-        )
+        self.subscriber = StepExecutionSubscriber(self.event_bridge, self.registry, self.worker_id, native=native)
         self.subscriber.start()
         self.poller = EventPoller(POLL_MS, native=native)
         self.poller.on_step_event(partial(self.event_bridge.publish, EventNames.STEP_EXECUTION_RECEIVED))
@@ -293,9 +291,6 @@ class Worker:
 
     def __exit__(self, *_: Any) -> None:
         self.stop()
-
-    def _stuck(self, why: str) -> None:
-        self._leave(WorkerBootstrapError(why), why)
 
     def _signalled(self, told: Any) -> None:
         if told.kind == "cancel":
