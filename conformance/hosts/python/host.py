@@ -132,7 +132,11 @@ class Program(StepHandler):
         simple = {
             "$input": lambda: context.get_input(given),
             "$dep": lambda: get(context.get_dependency_result(given[0]), given[1:]),
-            "$deps": lambda: context.get_all_dependency_results(given),
+            "$deps": lambda: {
+                name: context.get_dependency_result(name)
+                for name in context.get_dependency_result_keys()
+                if name.startswith(given)
+            },
             "$config": lambda: context.get_config(given),
             "$inputs": lambda: get(context.step_inputs, given),
             "$checkpoint": lambda: (context.checkpoint or {}).get(given),

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Optional
 
+from tasker_core.models.wrappers import unwrapped
 from tasker_core.serialization import dump
 
-__all__ = ["DocumentEvent"]
+__all__ = ["DocumentEvent", "readable"]
+
+
+def readable(event: Any) -> Any:
+    """An event of the core as it is; a document, plain or as a model, with the surface of one."""
+    if event is None or isinstance(event, Mapping):
+        return DocumentEvent(event or {})
+    if hasattr(event, "context_json"):
+        return event
+    dumped = event.model_dump(mode="json") if hasattr(event, "model_dump") else vars(event)
+    return DocumentEvent(dumped, event)
 
 
 class DocumentEvent:
     """The surface of the native event over a dictionary of the wire shape."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], origin: Any = None) -> None:
         self._document = document
+        #: The event as it was given.
+        self.origin = document if origin is None else origin
         step = document.get("task_sequence_step") or {}
         self._task = step.get("task") or {}
         self._step = step.get("workflow_step") or {}
@@ -31,8 +45,10 @@ class DocumentEvent:
         self.handler_method = str(self._handler.get("method") or "call")
         self.handler_resolver: Optional[str] = self._handler.get("resolver")
         self.namespace = str(self._task.get("namespace_name", ""))
+        self.task_name = str(self._task.get("task_name", ""))
+        self.task_version = str(self._task.get("task_version", ""))
         self.attempts = int(self._step.get("attempts") or 0)
-        self.max_attempts = int(self._step.get("max_attempts") or 1)
+        self.max_attempts = int(self._step.get("max_attempts") or 3)
         self.has_checkpoint = self._step.get("checkpoint") is not None
 
     def context_json(self) -> bytes:
@@ -61,8 +77,7 @@ class DocumentEvent:
         """The value of a dependency."""
         if name not in self._results:
             return None
-        envelope = self._results[name]
-        return dump(envelope.get("result") if isinstance(envelope, dict) else envelope)
+        return dump(unwrapped(self._results[name]))
 
     def to_json(self) -> bytes:
         """The whole document."""

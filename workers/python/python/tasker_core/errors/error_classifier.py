@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypedDict
 
 __all__ = ["Classification", "ErrorClassifier", "get_classifier", "is_permanent", "is_retryable"]
@@ -27,6 +28,9 @@ PERMANENT: tuple[type[BaseException], ...] = (
     AssertionError,
     ImportError,
     SyntaxError,
+    ArithmeticError,
+    RecursionError,
+    re.error,
 )
 # Trouble with the world: it may have passed by the next attempt.
 RETRYABLE: tuple[type[BaseException], ...] = (ConnectionError, TimeoutError, OSError)
@@ -38,31 +42,49 @@ class ErrorClassifier:
     An explicit boolean ``retryable`` on the exception wins; then the permanent families; then the retryable ones;
     anything else is retryable.
 
+    Args:
+        default_retryable: What an error of no family is.
+
     Example:
         >>> ErrorClassifier().classify(ValueError("no"))["retryable"]
         False
     """
 
-    def classify(self, error: BaseException) -> Classification:
+    PERMANENT_ERROR_CLASSES = PERMANENT
+    RETRYABLE_ERROR_CLASSES = RETRYABLE
+
+    def __init__(self, *, default_retryable: bool = True) -> None:
+        self.default_retryable = default_retryable
+
+    def classify(self, exception: BaseException) -> Classification:
         """The type, whether it is retryable, and by which rule."""
-        error_type = getattr(error, "error_type", None)
-        name = error_type if isinstance(error_type, str) and error_type else type(error).__name__
-        explicit = getattr(error, "retryable", None)
+        error_type = getattr(exception, "error_type", None)
+        name = error_type if isinstance(error_type, str) and error_type else type(exception).__name__
+        explicit = getattr(exception, "retryable", None)
         if isinstance(explicit, bool):
             return {"error_type": name, "retryable": explicit, "classification": "explicit_attribute"}
-        if isinstance(error, PERMANENT):
+        # Whoever asks the process to end would ask again.
+        if isinstance(exception, (*self.PERMANENT_ERROR_CLASSES, SystemExit, KeyboardInterrupt)):
             return {"error_type": name, "retryable": False, "classification": "permanent_class"}
-        if isinstance(error, RETRYABLE):
+        if isinstance(exception, self.RETRYABLE_ERROR_CLASSES):
             return {"error_type": name, "retryable": True, "classification": "retryable_class"}
-        return {"error_type": name, "retryable": True, "classification": "default"}
+        return {"error_type": name, "retryable": self.default_retryable, "classification": "default"}
 
-    def is_retryable(self, error: BaseException) -> bool:
+    def retryable(self, exception: BaseException) -> bool:
         """Whether another attempt may help."""
-        return self.classify(error)["retryable"]
+        return self.classify(exception)["retryable"]
 
-    def is_permanent(self, error: BaseException) -> bool:
+    def permanent(self, exception: BaseException) -> bool:
         """Whether no attempt will help."""
-        return not self.is_retryable(error)
+        return not self.retryable(exception)
+
+    def is_retryable(self, exception: BaseException) -> bool:
+        """As :meth:`retryable`."""
+        return self.retryable(exception)
+
+    def is_permanent(self, exception: BaseException) -> bool:
+        """As :meth:`permanent`."""
+        return self.permanent(exception)
 
 
 _classifier = ErrorClassifier()
@@ -73,11 +95,11 @@ def get_classifier() -> ErrorClassifier:
     return _classifier
 
 
-def is_retryable(error: BaseException) -> bool:
+def is_retryable(exception: BaseException) -> bool:
     """Whether another attempt may help."""
-    return _classifier.is_retryable(error)
+    return _classifier.is_retryable(exception)
 
 
-def is_permanent(error: BaseException) -> bool:
+def is_permanent(exception: BaseException) -> bool:
     """Whether no attempt will help."""
-    return _classifier.is_permanent(error)
+    return _classifier.is_permanent(exception)

@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from tasker_core.domain_events import InProcessDomainEventPoller, PublisherRegistry, SubscriberRegistry
 from tasker_core.errors import WorkerBootstrapError
-from tasker_core.event_bridge import EventBridge, EventNames
-from tasker_core.event_poller import EventPoller
 from tasker_core.registry import HandlerRegistry
 from tasker_core.serialization import dump, load
-from tasker_core.step_execution_subscriber import StepExecutionSubscriber
+from tasker_core.worker.event_bridge import EventBridge, EventNames
+from tasker_core.worker.event_poller import EventPoller
+from tasker_core.worker.step_execution_subscriber import StepExecutionSubscriber
 
 if TYPE_CHECKING:
     from tasker_core.client import TaskerClient
+from tasker_core._current import started
+from tasker_core._url import default_url
+from tasker_core.types.worker import BootstrapConfig, BootstrapResult, WorkerConfig
 
 __all__ = ["Worker", "WorkerConfig", "default_url"]
 
-# Workers that were started and not stopped, oldest first.
-_started: list[Worker] = []
+
+#: Longest wait of a worker's own pollers in the core, milliseconds; what arrives ends it at once.
+POLL_MS = 1000
 
 
-def default_url() -> str:
-    """``TASKER_URL``, or a file in the current folder."""
-    return os.environ.get("TASKER_URL") or "sqlite://.tasker/tasker.db"
-
-
-@dataclass
-class WorkerConfig:
-    """Settings of a worker."""
-
-    worker_id: Optional[str] = None
-    #: Handlers run at once.
-    max_concurrent_handlers: int = 10
-    #: Milliseconds a claim holds without renewal; the core renews it.
-    lease_ms: int = 30_000
-    #: Milliseconds a stop waits for running handlers.
-    drain_timeout_ms: int = 30_000
-    #: Unknown template keys are errors.
-    strict: bool = False
-    #: Chooses the overrides of templates; ``TASKER_ENV`` when absent. ``test`` switches retry jitter off.
-    environment: Optional[str] = None
+def _listed(given: Any) -> list[Any]:
+    """A list of what may be one or several."""
+    return [] if given is None else [given] if isinstance(given, (str, Path)) else list(given)
 
 
 class Worker:
@@ -61,69 +46,98 @@ class Worker:
         ...     worker.run()
     """
 
-    def __init__(self, native: Any, info: dict[str, Any], registry: HandlerRegistry, config: WorkerConfig) -> None:
+    def __init__(
+        self,
+        native: Any = None,
+        info: Optional[dict[str, Any]] = None,
+        registry: Optional[HandlerRegistry] = None,
+        config: Optional[WorkerConfig] = None,
+    ) -> None:
         self._native = native
         self._pid = os.getpid()
         self._stopped = threading.Event()
-        self._stop_lock = threading.Lock()
+        # Re-entrant: a handler of signals may stop the worker while the main thread is stopping it.
+        self._stop_lock = threading.RLock()
         self._exit = threading.Event()
         self._failure: Optional[BaseException] = None
-        self.info = info
-        self.config = config
-        self.registry = registry
+        self.info = info or {"worker_id": "", "url": "", "namespaces": [], "templates": [], "warnings": []}
+        self.config = config or WorkerConfig()
+        self.registry = registry or HandlerRegistry.instance()
+        if native is None:
+            # Made by hand and never started.
+            self._stopped.set()
+            return
         # A bridge of its own, or the workers of a process would run each other's steps.
         self.event_bridge = EventBridge(parent=EventBridge.instance())
         self.event_bridge.start()
         EventBridge.instance().start()
-        self.subscriber = StepExecutionSubscriber(
-            self.event_bridge, registry, info["worker_id"], native=native, on_exit=self._asked_to_exit
-        )
+        self.subscriber = StepExecutionSubscriber(self.event_bridge, self.registry, self.worker_id, native=native)
         self.subscriber.start()
-        self.poller = EventPoller(native=native)
+        self.poller = EventPoller(POLL_MS, native=native)
         self.poller.on_step_event(partial(self.event_bridge.publish, EventNames.STEP_EXECUTION_RECEIVED))
         self.poller.on_error(partial(self.event_bridge.publish, EventNames.POLLER_ERROR))
         self.poller.on_metrics(partial(self.event_bridge.publish, EventNames.POLLER_METRICS))
         self.poller.on_signal(self._signalled)
-        self.domain_events = InProcessDomainEventPoller(native=native)
+        self.domain_events = InProcessDomainEventPoller(POLL_MS, native=native)
         if SubscriberRegistry.instance().subscribers or len(PublisherRegistry.instance().names()) > 1:
             self.hear_domain_events()
 
     @classmethod
     def start(
         cls,
-        handler_packages: Optional[Sequence[str]] = None,
-        config: Optional[WorkerConfig] = None,
+        handler_packages: Union[str, Sequence[str], None] = None,
+        config: Union[WorkerConfig, BootstrapConfig, None] = None,
         *,
         url: Optional[str] = None,
-        namespaces: Optional[Iterable[str]] = None,
-        templates: Optional[Sequence[Union[str, Path]]] = None,
+        namespaces: Union[str, Iterable[str], None] = None,
+        templates: Union[str, Path, Sequence[Union[str, Path]], None] = None,
         registry: Optional[HandlerRegistry] = None,
         poll: bool = True,
     ) -> Worker:
         """Discovers handlers and templates, opens the engine and starts.
 
+        Called with packages and a ``BootstrapConfig`` alone while a worker runs, it gives that worker.
+
         Args:
             handler_packages: Packages, modules or folders that hold handlers; ``PYTHON_HANDLER_PATH`` is added.
-            config: Settings.
+            config: Settings: a ``WorkerConfig``, or a ``BootstrapConfig``.
             url: Where work comes from; ``TASKER_URL`` or ``sqlite://.tasker/tasker.db`` when absent.
             namespaces: Queues to take from; the namespaces of the templates when absent.
             templates: Files, folders or YAML texts; found by the discovery rules when absent.
             registry: Handlers; those of this process when absent.
             poll: Whether to take steps. If not, take them yourself, with ``poll_step_events`` or an ``EventPoller``.
+
+        Raises:
+            WorkerBootstrapError: it cannot start.
         """
         from tasker_core import __version__, _native
-        from tasker_core.discovery import find_templates, import_handlers
+        from tasker_core.handler_discovery import import_handlers
+        from tasker_core.template_discovery import find_templates
 
+        said = (url, namespaces, templates, registry)
+        running = cls.instance()
+        if running is not None and poll and all(s is None for s in said) and not isinstance(config, WorkerConfig):
+            return running
+        if isinstance(config, BootstrapConfig):
+            if config.log_level and "log_level" in config.model_fields_set:
+                from tasker_core.logging import set_level
+
+                set_level(config.log_level)
+            handler_packages = [*_listed(handler_packages), *config.handler_packages]
+            url, templates = url or config.url, config.templates if templates is None else templates
+            if namespaces is None and "namespace" in config.model_fields_set:
+                namespaces = [config.namespace]
+            config = WorkerConfig(worker_id=config.worker_id)
         config = config or WorkerConfig()
         registry = registry or HandlerRegistry.instance()
-        problems = import_handlers(registry, handler_packages)
+        problems = import_handlers(registry, _listed(handler_packages))
         for problem in problems:
             print(f"tasker: {problem}", file=sys.stderr)
         settings = {
             "url": url or default_url(),
             "worker_id": config.worker_id,
-            "namespaces": None if namespaces is None else list(namespaces),
-            "templates": find_templates(templates),
+            "namespaces": None if namespaces is None else _listed(namespaces),
+            "templates": find_templates(None if templates is None else _listed(templates)),
             "handlers": registry.callables(),
             "max_concurrent_handlers": config.max_concurrent_handlers,
             "lease_ms": config.lease_ms,
@@ -132,14 +146,14 @@ class Worker:
             "strict": config.strict,
             "environment": config.environment,
         }
-        native = _native.NativeWorker(dump(settings, "configuration"))
         try:
+            native = _native.NativeWorker(dump(settings, "configuration"))
             info = load(native.start())
         except _native.TaskerNativeError as error:
             raise WorkerBootstrapError(str(error), error_code=getattr(error, "code", None)) from None
         worker = cls(native, info, registry, config)
         worker.problems = problems
-        _started.append(worker)
+        started.append(worker)
         if poll:
             worker.poller.start()
         return worker
@@ -147,7 +161,36 @@ class Worker:
     @classmethod
     def current(cls) -> Optional[Worker]:
         """The worker of this process that was started last; ``None`` if all have been stopped."""
-        return _started[-1] if _started else None
+        return started[-1] if started else None
+
+    @classmethod
+    def instance(cls) -> Optional[Worker]:
+        """The running worker of this process; ``None`` if there is none."""
+        return next((w for w in reversed(started) if w.is_running), None)
+
+    @classmethod
+    def reset_instance(cls) -> None:
+        """Stops every worker of this process; for tests."""
+        for worker in list(started):
+            worker.stop()
+
+    @property
+    def bootstrap_result(self) -> BootstrapResult:
+        """What came of the start.
+
+        Raises:
+            RuntimeError: it was not started.
+        """
+        if self._native is None:
+            raise RuntimeError("the worker has not been started; use Worker.start()")
+        return BootstrapResult(
+            success=True,
+            handle_id=self.worker_id,
+            worker_id=self.worker_id,
+            status="running",
+            url=self.url,
+            namespaces=list(self.info["namespaces"]),
+        )
 
     #: What went wrong while handlers were imported.
     problems: list[str] = []
@@ -174,8 +217,9 @@ class Worker:
 
     def hear_domain_events(self) -> None:
         """Starts handing domain events to publishers and subscribers; done by itself once there are any."""
-        if self.is_running:
-            self.domain_events.start()
+        with self._stop_lock:
+            if self.is_running and not self.domain_events.is_running:
+                self.domain_events.start()
 
     def status(self) -> dict[str, Any]:
         """Slots, running handlers, steps so far."""
@@ -186,7 +230,10 @@ class Worker:
         """A client of the same engine."""
         from tasker_core.client import TaskerClient
 
-        return TaskerClient(self.url, native=self._native.client())
+        return TaskerClient(url=self.url, native=self._native.client())
+
+    #: Whether a stop is under way, perhaps in a frame below this one.
+    _stopping = False
 
     def stop(self, timeout: Optional[float] = None) -> bool:
         """Stops claiming, waits for running handlers, hands back the rest. True if all ended in time.
@@ -197,8 +244,9 @@ class Worker:
         if self._pid != os.getpid():
             return True
         with self._stop_lock:
-            if self._stopped.is_set():
+            if self._stopped.is_set() or self._stopping:
                 return True
+            self._stopping = True
             finished: bool = self._native.drain(None if timeout is None else int(timeout * 1000))
             self._stopped.set()
             self._exit.set()
@@ -208,7 +256,7 @@ class Worker:
             self.poller.stop(timeout=0.2 if timeout == 0 else 1.0)
             self.subscriber.stop()
             self.event_bridge.stop()
-            _started.remove(self)
+            started.remove(self)
             return finished
 
     def run(self) -> int:
@@ -244,9 +292,6 @@ class Worker:
     def __exit__(self, *_: Any) -> None:
         self.stop()
 
-    def _asked_to_exit(self, error: BaseException) -> None:
-        self._leave(error, f"a handler asked the process to end: {error!r}")
-
     def _signalled(self, told: Any) -> None:
         if told.kind == "cancel":
             self.subscriber.cancel(told.event_id)
@@ -266,8 +311,5 @@ class Worker:
 
 def _at_exit() -> None:
     """Hands steps back at once, so that the process ends quickly and cleanly with a worker running."""
-    for worker in list(_started):
+    for worker in list(started):
         worker.stop(timeout=0)
-
-
-atexit.register(_at_exit)
