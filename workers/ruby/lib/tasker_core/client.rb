@@ -34,7 +34,7 @@ module TaskerCore
     # @param initiator [String] who asks, kept with each task
     # @param source_system [String] from where, kept with each task
     def initialize(url: nil, initiator: "api", source_system: "api", native: nil)
-      @url = url || Worker::Bootstrap.default_url
+      @url = url || Url.default
       @initiator = initiator
       @source_system = source_system
       @native = native

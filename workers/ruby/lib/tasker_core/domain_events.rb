@@ -46,7 +46,7 @@ module TaskerCore
 
     # Workers take events only once there is someone to hear them.
     def self.wake_workers
-      Worker::Bootstrap.started.each(&:hear_domain_events)
+      Current.wake
     end
   end
 end

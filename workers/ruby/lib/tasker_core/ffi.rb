@@ -94,11 +94,11 @@ module TaskerCore
 
     def bootstrap_worker(**options) = Worker::Bootstrap.start!(**options)
     def get_worker_status = worker.status
-    def is_worker_running = !Worker::Bootstrap.current.nil?
-    def stop_worker = Worker::Bootstrap.current&.shutdown!
+    def is_worker_running = !Current.worker.nil?
+    def stop_worker = Current.worker&.shutdown!
     def transition_to_graceful_shutdown = worker.native.drain(0)
 
-    def worker = Worker::Bootstrap.current!
+    def worker = Current.worker!
 
     def client
       made = worker.client

@@ -2,9 +2,6 @@
 
 module TaskerCore
   module Registry
-    # Which code a template asks for.
-    HandlerDefinition = Struct.new(:callable, :method, :resolver, :initialization, keyword_init: true)
-
     # Asks resolvers in order of priority; the first that has an answer wins.
     class ResolverChain
       # Rises with every change, so that answers may be kept until then.

@@ -36,7 +36,7 @@ module TaskerCore
       def start
         return if @running
 
-        @native ||= Bootstrap.current!.native
+        @native ||= Current.worker!.native
         @running = true
         another
       end

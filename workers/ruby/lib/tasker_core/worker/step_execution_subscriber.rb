@@ -33,7 +33,7 @@ module TaskerCore
 
       attr_writer :before
 
-      def native = @native ||= Bootstrap.current!.native
+      def native = @native ||= Current.worker!.native
       def start = @event_bridge.subscribe(EventNames::STEP_EXECUTION_RECEIVED, @listener)
       def stop = @event_bridge.unsubscribe(EventNames::STEP_EXECUTION_RECEIVED, @listener)
 

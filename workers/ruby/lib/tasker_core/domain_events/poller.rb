@@ -32,7 +32,7 @@ module TaskerCore
       def start
         return if running?
 
-        @native ||= Bootstrap.current!.native
+        @native ||= Current.worker!.native
         @stopping = false
         @thread = Thread.new { take(@polling_interval_ms) until @stopping }
         @thread.name = "tasker-events"

@@ -2,26 +2,6 @@
 
 module TaskerCore
   module Types
-    # Standard error types, as stored. PascalCase spellings are taken as well.
-    module ErrorTypes
-      ALL = %w[
-        permanent_error retryable_error validation_error timeout handler_error handler_not_found network_error
-        rate_limit_error service_unavailable_error resource_contention_error not_found_error authentication_error
-        authorization_error configuration_error business_logic_error serialization_error
-      ].freeze
-      ALL.each { |type| const_set(type.upcase, type) }
-      SPELLINGS = ALL.to_h { |type| [type.split("_").map(&:capitalize).join, type] }
-                     .merge("TimeoutError" => "timeout").freeze
-
-      # @return [String] the type as it is stored
-      def self.standard(type)
-        text = type.to_s
-        return "handler_error" if text.empty?
-
-        SPELLINGS.fetch(text, text)
-      end
-    end
-
     # A request to create a task; see `Client#create_task` for the fields.
     TaskRequest = Struct.new(:name, :namespace, :version, :context, :initiator, :source_system, :reason, :tags, :priority,
                              :correlation_id, :parent_correlation_id, :idempotency_key, :options, :requested_at, :run_at,
