@@ -1,10 +1,13 @@
 # frozen_string_literal: true
 
+require "json"
+require "timeout"
 require_relative "tasker_core/version"
+require_relative "tasker_core/compat/core_ext"
 
 # Tasker for Ruby: handlers, workers and clients of a durable workflow engine.
 #
-# Requiring this file does no work; each name is loaded when it is first used.
+# Requiring this file does little; each name is loaded when it is first used.
 module TaskerCore
   autoload :BatchProcessing, "tasker_core/batch_processing"
   autoload :Client, "tasker_core/client"
@@ -13,6 +16,7 @@ module TaskerCore
   autoload :DomainEvents, "tasker_core/domain_events"
   autoload :Errors, "tasker_core/errors"
   autoload :FFI, "tasker_core/ffi"
+  autoload :Handlers, "tasker_core/compat/handlers"
   autoload :HandlerDiscovery, "tasker_core/handler_discovery"
   autoload :Logger, "tasker_core/logger"
   autoload :Models, "tasker_core/models"
@@ -30,4 +34,12 @@ module TaskerCore
   autoload :Types, "tasker_core/types"
   autoload :Url, "tasker_core/url"
   autoload :Worker, "tasker_core/worker"
+
+  # @return [Hash] the versions of the library and of its compiled half
+  def self.version_info
+    { version: VERSION, native: FFI.get_version, rust: FFI.get_rust_version, ruby: RUBY_VERSION }
+  end
 end
+
+# Handlers name its errors without having asked for it.
+Object.autoload(:Faraday, "faraday") unless Object.const_defined?(:Faraday)

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+TaskerCore::CoreExt.load_all
+
 module TaskerCore
   # Domain events: publishers that make their payloads, subscribers that hear of them in this process.
   #

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+TaskerCore::CoreExt.load_all
+
 module TaskerCore
   # What takes steps and runs their handlers.
   module Worker
