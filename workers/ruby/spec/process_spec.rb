@@ -100,17 +100,18 @@ RSpec.describe "a Ruby process with a worker" do
     expect(out).to eq "interrupted\n"
   end
 
-  it "drains and exits when a handler asks the process to end" do
+  it "goes on when a handler asks the process to end, and fails the step for good" do
     out, err, = ruby(<<~'RUBY')
-      REGISTRY.register("h", ->(_) { exit 3 })
+      REGISTRY.register("h", ->(context) { context.get_input("n") ? 7 : exit(3) })
       worker = start
       client = worker.client
       task = client.create_task(name: "t")
-      code = worker.run
-      client = TaskerCore::Client.new(url: "sqlite://t.db")
-      puts code, client.get_step(task["task_uuid"], "s")["history"].first["error"]["message"]
+      client.wait(task["task_uuid"], timeout: 20)
+      step = client.get_step(task["task_uuid"], "s")
+      puts step["attempts"], step["error"]["message"], step["error"]["backtrace"].size.positive?, run(worker)
     RUBY
-    expect(err).to include("a handler asked the process to end")
-    expect(out.lines.map(&:chomp)).to eq ["1", "the handler ended its worker: #<SystemExit: exit>"]
+    expect(err).to eq ""
+    expect(out.lines.map(&:chomp))
+      .to eq ["1", "the handler asked its process to end: #<SystemExit: exit>", "true", "complete"]
   end
 end

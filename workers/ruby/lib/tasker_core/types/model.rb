@@ -10,8 +10,9 @@ module TaskerCore
       # @return the value with indifferent hashes in it
       def of(value)
         case value
-        when ActiveSupport::HashWithIndifferentAccess then value
-        when Hash then fill(ActiveSupport::HashWithIndifferentAccess.new, value)
+        when Hash
+          indifferent = value.is_a?(ActiveSupport::HashWithIndifferentAccess)
+          indifferent ? value : fill(ActiveSupport::HashWithIndifferentAccess.new, value)
         when Array then value.map { |item| of(item) }
         else value
         end

@@ -6,33 +6,84 @@ module TaskerCore
     class Running
       attr_reader :native, :info, :registry, :problems, :event_bridge, :poller, :subscriber, :domain_events
 
-      def initialize(native, info, registry, problems)
+      # @return [Hash] the settings it was started with
+      attr_reader :config
+
+      def initialize(native, info, registry, problems, config = {})
+        Running.prepare
         @native = native
         @info = info
         @registry = registry
         @problems = problems
+        @config = Types::Indifferent.of(config)
         @pid = Process.pid
         @stop_lock = Mutex.new
+        @on_shutdown = []
         @stopped = @exit = false
         # A bridge of its own, or the workers of a process would run each other's steps.
         EventBridge.instance.start
         @event_bridge = EventBridge.new(parent: EventBridge.instance).tap(&:start)
-        @subscriber = StepExecutionSubscriber.new(@event_bridge, registry, worker_id, native:) do |error|
-          leave(error, "a handler asked the process to end: #{error.inspect}")
-        end
+        @subscriber = StepExecutionSubscriber.new(@event_bridge, registry, worker_id, native:)
         @subscriber.start
         @poller = EventPoller.new(native:)
         @poller.on_step_event { |event| @event_bridge.publish(EventNames::STEP_EXECUTION_RECEIVED, event) }
         @poller.on_error { |error| @event_bridge.publish(EventNames::POLLER_ERROR, error) }
         @poller.on_signal { |signal| signalled(signal) }
-        @domain_events = InProcessDomainEventPoller.new(native:)
+        @poller.on_death { |error| leave(error, "the worker takes no more steps: #{error.class}: #{error.message}") }
+        @domain_events = DomainEvents::InProcessDomainEventPoller.new(native:)
         hear_domain_events if DomainEvents.anyone?
+      end
+
+      # Loads what every step needs, so that the first one does not wait for it.
+      def self.prepare
+        [DomainEvents::Event, DomainEvents::PublisherRegistry, Errors::ErrorClassifier, ExecutionResult, Logger,
+         Models::DocumentEvent, Models::TaskWrapper, Registry::MethodDispatchWrapper, Serialization, Types::ErrorTypes,
+         Types::HandlerDefinition, Types::StepContext, Types::StepHandlerCallResult].freeze
       end
 
       def worker_id = @info["worker_id"]
       def url = @info["url"]
       def running? = !@stopped && @pid == Process.pid
-      def status = Serialization.load(@native.status)
+      def logger = Logger.instance
+
+      # The core's numbers, and under `rust` and `ruby` what each half says.
+      def status
+        core = running? ? Serialization.load(@native.status) : { "running" => false }
+        state = core["draining"] ? "draining" : "running"
+        state = "stopped" unless core["running"]
+        Types::Indifferent.of(
+          core.merge("rust" => core.merge("status" => state),
+                     "ruby" => { status: state, worker_id:, handler_registry_size: registry.handler_count,
+                                 event_bridge_active: @event_bridge.active?, event_poller_active: @poller.running?,
+                                 subscriber_active: @subscriber.active? })
+        )
+      end
+
+      # Whether it runs and takes steps.
+      #
+      # @return [Hash] `healthy status rust ruby`
+      def health_check
+        said = status
+        healthy = said[:rust][:status] == "running"
+        Types::Indifferent.of({ healthy:, status: healthy ? "healthy" : said[:rust][:status],
+                                rust: said[:rust], ruby: said[:ruby] })
+      end
+
+      # Calls the block when the worker is stopped, before its engine is let go.
+      def on_shutdown(&block) = @on_shutdown << block
+
+      # The compiled half.
+      def rust_handle = @native
+      def rust_handle_running? = running?
+
+      # Yields the compiled half.
+      #
+      # @raise [Errors::Error] the worker has been stopped
+      def with_rust_handle
+        raise Errors::Error, "the worker has been stopped" unless running?
+
+        yield @native
+      end
 
       # A client of the same engine.
       def client = Client.new(url:, native: @native.client)
@@ -42,7 +93,8 @@ module TaskerCore
         @domain_events.start if running?
       end
 
-      # Stops claiming, waits for running handlers, hands back the rest. True if all ended in time.
+      # Stops claiming, waits for running handlers, hands back the rest. True if all ended in time. In a `trap`, where
+      # nothing may be waited for, it is done in a thread of its own, and this gives nil.
       #
       # @param timeout [Numeric, nil] seconds to wait; the configured `drain_timeout_ms` when absent, 0 for none
       def shutdown!(timeout: nil)
@@ -52,6 +104,7 @@ module TaskerCore
           return true if @stopped
 
           finished = @native.drain(timeout && (timeout * 1000).to_i)
+          @on_shutdown.each { |block| tell_of_stop(block) }
           @stopped = @exit = true
           @domain_events.stop
           @native.close
@@ -62,6 +115,11 @@ module TaskerCore
           Current.forget(self)
           finished
         end
+      rescue ThreadError
+        # A lock cannot be taken in a trap, nor twice by one thread: whoever holds it is stopping the worker.
+        @exit = true
+        Thread.new { shutdown!(timeout:) } unless @stop_lock.owned?
+        nil
       end
       alias stop shutdown!
 
@@ -87,6 +145,12 @@ module TaskerCore
       end
 
       private
+
+      def tell_of_stop(block)
+        block.call
+      rescue StandardError => e
+        Logger.error("a block of on_shutdown raised #{e.class}: #{e.message}")
+      end
 
       def signalled(signal)
         case signal.kind

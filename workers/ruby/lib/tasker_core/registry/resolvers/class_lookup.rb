@@ -3,26 +3,34 @@
 module TaskerCore
   module Registry
     module Resolvers
-      # Names of constants, but only under modules the user named, and only of handlers; nothing is loaded for it.
+      # Constants of handler classes that are loaded; nothing is loaded for it.
       class ClassConstantResolver < BaseResolver
-        attr_reader :namespaces
+        PRIORITY = 100
 
-        def initialize
-          super(name: "class_constant", priority: 100)
-          @namespaces = []
+        def initialize = super(name: "class_constant", priority: PRIORITY)
+
+        def can_resolve?(definition, _config = {}) = !find(definition.callable).nil?
+        def resolve(definition, _config = {}) = find(definition.callable)
+
+        # Constants of all loaded handlers.
+        def registered_callables
+          StepHandler::Base.loaded.filter_map(&:name).select { |name| find(name) }.sort
         end
 
-        def allow(namespace) = @namespaces |= [namespace.to_s]
+        private
 
-        def can_resolve?(definition)
-          @namespaces.any? { |n| definition.callable == n || definition.callable.start_with?("#{n}::") }
-        end
+        # Each part is looked up in the one before it alone, so that no `const_missing` loads a file; what an autoload
+        # stands for counts once it has been loaded.
+        def find(callable)
+          return nil unless callable.match?(/\A(::)?[A-Z]\w*(::[A-Z]\w*)*\z/)
 
-        def resolve(definition)
-          return nil unless definition.callable.match?(/\A[A-Z]\w*(::[A-Z]\w*)*\z/)
+          found = callable.split("::").reject(&:empty?).inject(Object) do |owner, part|
+            return nil unless owner.is_a?(Module) && owner.const_defined?(part, owner.equal?(Object)) &&
+                              owner.autoload?(part).nil?
 
-          found = Object.const_get(definition.callable) if Object.const_defined?(definition.callable)
-          found.is_a?(Class) && found <= StepHandler::Base ? found : nil
+            owner.const_get(part, owner.equal?(Object))
+          end
+          found.is_a?(Class) && found < StepHandler::Base && !StepHandler::Base.ours?(found) ? found : nil
         end
       end
     end
