@@ -41,5 +41,8 @@ module TaskerCore
   end
 end
 
+# Files that programs require by the paths they had in the published library.
+$LOAD_PATH << File.expand_path("tasker_core/compat/paths", __dir__)
+
 # Handlers name its errors without having asked for it.
 Object.autoload(:Faraday, "faraday") unless Object.const_defined?(:Faraday)

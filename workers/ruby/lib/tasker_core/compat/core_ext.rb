@@ -15,6 +15,7 @@ require "active_support" if ActiveSupport::VERSION::MAJOR >= 7
   object/try object/with_options securerandom string/access string/exclude string/filters string/indent
   string/inflections string/inquiry string/starts_ends_with string/strip symbol/starts_ends_with
 ].each { |name| require "active_support/core_ext/#{name}" }
+require_relative "younger_enumerable"
 
 module TaskerCore
   # ActiveSupport's extensions of the core classes, which handlers may use as soon as the library is required.
@@ -26,24 +27,24 @@ module TaskerCore
                  tomorrow? yesterday? past? future? before? after? all_day all_week all_month all_quarter all_year
                  next_week prev_week next_quarter prev_quarter last_week last_month last_year on_weekend? on_weekday?
                  days_ago days_since weeks_ago weeks_since months_ago months_since years_ago years_since
-                 seconds_since_midnight to_formatted_s].freeze
+                 seconds_since_midnight to_formatted_s to_fs].freeze
     # Methods that load the rest when they are first called, by the class or object that has them.
     LATE = {
       Integer => %i[months years month year ordinal ordinalize],
       Numeric => %i[seconds second minutes minute hours hour days day weeks week fortnights fortnight in_milliseconds
-                    to_formatted_s],
+                    to_formatted_s to_fs],
       Time.singleton_class => %i[current zone zone= use_zone find_zone find_zone!],
       Time => MOMENTS + %i[next_month prev_month next_year prev_year next_day prev_day],
       Date.singleton_class => %i[current yesterday tomorrow beginning_of_week],
       Date => MOMENTS,
       DateTime.singleton_class => %i[current],
       String => %i[in_time_zone to_time to_date to_datetime html_safe mb_chars],
-      Array => %i[to_sentence to_xml to_formatted_s],
+      Array => %i[to_sentence to_xml to_formatted_s to_fs],
       Hash => %i[to_xml],
       Hash.singleton_class => %i[from_xml from_trusted_xml],
       Object => %i[as_json html_safe?],
       NameError => %i[missing_name missing_name?],
-      Range => %i[overlaps? to_formatted_s],
+      Range => %i[overlaps? overlap? to_formatted_s to_fs],
       Module => %i[concerning delegate_missing_to attr_internal attr_internal_reader attr_internal_writer
                    attr_internal_accessor alias_attribute thread_mattr_accessor thread_cattr_accessor]
     }.freeze
@@ -63,6 +64,7 @@ module TaskerCore
         end
         require "active_support"
         require "active_support/core_ext"
+        require "tasker_core/compat/younger_core_ext"
       end
     end
 

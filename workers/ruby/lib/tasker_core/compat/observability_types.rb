@@ -63,7 +63,9 @@ module TaskerCore
 
         def event_stats
           worker = Current.worker!
-          received = worker.domain_events.stats[:received]
+          # Whichever poller took them.
+          pollers = [worker.domain_events, DomainEvents::InProcessDomainEventPoller.instance]
+          received = pollers.sum { |poller| poller.stats[:received] }
           subscribers = DomainEvents::SubscriberRegistry.instance
           router = EventRouterStats.new(total_routed: received, durable_routed: 0, fast_routed: received,
                                         broadcast_routed: 0, fast_delivery_errors: subscribers.stats[:failed],

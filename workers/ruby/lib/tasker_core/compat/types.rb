@@ -5,7 +5,7 @@ require "securerandom"
 module TaskerCore
   # Types that programs of older form name: requests, templates, and what the wire carried. The core reads none of them.
   module Types
-    UUID_REGEX = /\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z/i
+    UUID_REGEX = /\A[0-9a-f]{8}-[0-9a-f]{4}-[1-7][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\z/i
     TASK_STATES = %w[pending in_progress completed failed cancelled paused].freeze
     private_constant :TASK_STATES
 

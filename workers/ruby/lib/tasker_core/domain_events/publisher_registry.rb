@@ -71,11 +71,12 @@ module TaskerCore
       # @raise [RegistryFrozenError]
       # @return [BasePublisher]
       def register(publisher)
-        thaw!
         made = publisher.is_a?(Class) ? publisher.new : publisher
         unless made.is_a?(BasePublisher) || (made.respond_to?(:publish) && made.respond_to?(:name))
           raise ArgumentError, "#{publisher.inspect} is no TaskerCore::DomainEvents::BasePublisher"
         end
+
+        thaw!
         raise DuplicatePublisherError, made.name.to_s if registered?(made.name)
 
         @publishers = @publishers.merge(made.name.to_s => made)

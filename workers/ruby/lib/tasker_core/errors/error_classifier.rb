@@ -22,8 +22,11 @@ module TaskerCore
                      Net::WriteTimeout OpenSSL::SSL::SSLError Faraday::ConnectionFailed Faraday::TimeoutError
                      Faraday::SSLError].freeze
       private_constant :PERMANENT_NAMES
-      PERMANENT_ERROR_CLASSES = [PermanentError, *PERMANENT].freeze
-      RETRYABLE_ERROR_CLASSES = [RetryableError, SystemCallError, IOError, Timeout::Error].freeze
+      # The families as lists of classes, for programs that ask; `classify` decides.
+      PERMANENT_ERROR_CLASSES = [ConfigurationError, PermanentError, ValidationError, NotFoundError, AuthenticationError,
+                                 AuthorizationError, BusinessLogicError, *PERMANENT].freeze
+      RETRYABLE_ERROR_CLASSES = [RetryableError, NetworkError, TimeoutError, RateLimitError, ServiceUnavailableError,
+                                 ResourceContentionError, SystemCallError, IOError, Timeout::Error].freeze
 
       module_function
 

@@ -166,17 +166,20 @@ module TaskerCore
 
         # Asks for page after page.
         #
-        # With `pagination_key:` each answer's body names the next page under it (a cursor), which is sent under the same
-        # name until there is none; gives the items of all pages (`data`, `items` or `results` of the body, else the
-        # body), each yielded too. Without it pages are counted in `page_param` until one is empty or not 2xx; gives every
+        # Each answer's body names the next page under `pagination_key` (a cursor), which is sent under the same name until
+        # there is none; gives the items of all pages (`data`, `items` or `results` of the body, else the body), each
+        # yielded too. With `page_param:` pages are counted in it instead, until one is empty or not 2xx; gives every
         # answer, and a block says from an answer whether there is another page.
         #
+        # @param limit [Integer, nil] items of a page, sent under `limit_key`
+        # @param page_param [String, nil] the parameter that counts pages
+        # @param first_page [Integer] number of the first of counted pages
         # @param max_pages [Integer] no more are asked for
         # @return [Array]
-        def api_paginated_request(path, method: :get, pagination_key: nil, limit_key: "limit", max_pages: 100, params: {},
-                                  page_param: "page", first_page: 1, headers: {}, limit: nil, &block)
+        def api_paginated_request(path, method: :get, pagination_key: "cursor", limit_key: "limit", max_pages: 100,
+                                  params: {}, page_param: nil, first_page: 1, headers: {}, limit: nil, &block)
           params = params.merge(limit_key => limit) if limit
-          return counted_pages(path, params, page_param, first_page, headers, max_pages, &block) if pagination_key.nil?
+          return counted_pages(path, params, page_param, first_page, headers, max_pages, &block) if page_param
 
           items = []
           cursor = nil
