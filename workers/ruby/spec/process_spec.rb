@@ -114,4 +114,15 @@ RSpec.describe "a Ruby process with a worker" do
     expect(out.lines.map(&:chomp))
       .to eq ["1", "the handler asked its process to end: #<SystemExit: exit>", "true", "complete"]
   end
+
+  it "is stopped by a signal handler of the program" do
+    out, err, = ruby(<<~'RUBY')
+      worker = start
+      trap("TERM") { worker.shutdown! }
+      Process.kill("TERM", Process.pid)
+      Timeout.timeout(10) { sleep 0.01 while worker.running? }
+      puts worker.running?, worker.shutdown!
+    RUBY
+    expect([out, err]).to eq ["false\ntrue\n", ""]
+  end
 end

@@ -3,8 +3,8 @@
 module TaskerCore
   # Finds handlers in files and folders.
   module HandlerDiscovery
-    # Tests beside handlers are no handlers; a folder of tests that was named itself is.
-    TESTS = %r{(\A|/)(spec|test|tests)/|(_spec|_test)\.rb\z}
+    # Folders of tests beside handlers; one that was named itself is a folder of handlers.
+    TESTS = %r{\A(?:.*/)?(?:spec|tests)(?=/)}
     private_constant :TESTS
 
     module_function
@@ -31,20 +31,23 @@ module TaskerCore
       nothing ? problems << "0 handlers found in #{paths.join(", ")}" : problems
     end
 
-    # Registers handler classes under their names.
+    # Registers handler classes under their names. What a program registered itself stays.
     #
     # @return [Array<String>] what went wrong, as sentences
     def register(registry, classes)
       classes.group_by { |handler| StepHandler::Base.name_of(handler) }.filter_map do |name, all|
-        next if name.nil?
+        known = registry.handlers[name]
+        next if name.nil? || !(known.nil? || all.include?(known) || registry.found[name].equal?(known))
 
-        # A class that inherits the name of its parent does not take its place.
-        all = all.reject { |handler| all.include?(handler.superclass) } if all.size > 1
-        named = all.select(&:name)
-        registry.register_handler(name, all.last)
+        # A subclass that has its parent's name is meant to stand in its place.
+        heads = all.reject { |handler| all.any? { |other| other < handler } }
+        named = heads.select(&:name)
+        # Blocks without a constant: the one written last is the one that was meant.
+        registry.found[name] = named.first || heads.last
+        registry.register_handler(name, registry.found[name])
         next if named.size < 2
 
-        "the handler name `#{name}` is that of #{named.map(&:name).join(" and ")}; #{all.last.name} has it, " \
+        "two handlers have one name: `#{name}` is both #{named.map(&:name).join(" and ")}; #{named.first.name} has it, " \
           "the others only answer to their constants"
       end
     end
@@ -56,14 +59,11 @@ module TaskerCore
       end
 
       root = File.realpath(path)
-      found = Dir[File.join(root, "**/*.rb")]
-      tests, found = found.partition { |file| file.delete_prefix("#{root}/").match?(TESTS) }
-      left_out = "#{tests.size} files of tests were left out, such as #{tests.first}" unless tests.empty?
-      if found.empty?
-        problems << ["0 handlers found in #{path}: there are no Ruby files", left_out].compact.join("; ")
-      elsif left_out
-        Logger.info("#{path}: #{left_out}")
+      tests, found = Dir[File.join(root, "**/*.rb")].partition { |file| TESTS.match?(file.delete_prefix("#{root}/")) }
+      tests.map { |file| file.delete_prefix("#{root}/")[TESTS] }.uniq.each do |folder|
+        warn "tasker: #{File.join(root, folder)} is left out: it holds tests, not handlers"
       end
+      problems << "0 handlers found in #{path}: there are no Ruby files" if found.empty?
       found
     end
 

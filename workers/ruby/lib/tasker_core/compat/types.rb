@@ -162,7 +162,7 @@ module TaskerCore
         #
         # @raise [Errors::ValidationError] a field is missing, or has a value it may not have
         def self.from_hash(hash)
-          said = hash.to_h.transform_keys(&:to_sym)
+          said = Indifferent.symbols(hash.to_h)
           missing = %i[namespace name initiator source_system reason context] - said.keys
           raise Errors::ValidationError, "the request lacks #{missing.join(", ")}" unless missing.empty?
 

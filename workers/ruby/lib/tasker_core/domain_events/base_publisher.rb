@@ -63,7 +63,7 @@ module TaskerCore
       # @param ctx [PublishContext, Hash] `event_name step_result event_declaration step_context`
       def publish(ctx)
         payload = nil
-        ctx = PublishContext.new(**ctx.to_h.transform_keys(&:to_sym).slice(*PublishContext.members))
+        ctx = PublishContext.new(**Types::Indifferent.symbols(ctx.to_h).slice(*PublishContext.members))
         seen = [StepResult.of(ctx.step_result || {}), EventDeclaration.of(ctx.event_declaration || {}), ctx.step_context]
         return false unless call_hook(:should_publish?, seen)
 
@@ -102,7 +102,7 @@ module TaskerCore
         takes_two ? hook.call(*seen.first(2)) : hook.call(*seen)
       end
 
-      def symbolized(given) = (given || {}).to_h.transform_keys(&:to_sym)
+      def symbolized(given) = Types::Indifferent.symbols((given || {}).to_h)
 
       def known_metadata(ctx)
         step = ctx.step_context.nil? ? {} : StepEventContext.of(ctx.step_context).to_h

@@ -20,8 +20,12 @@ module TaskerCore
       # Forgets every handler; for tests.
       def self.reset_instance! = LOCK.synchronize { @instance = nil }
 
+      # @return [Hash] classes that were found, not registered by the program, by name
+      attr_reader :found
+
       def initialize
         @chain = ResolverChain.default
+        @found = {}
       end
 
       # Registers a class, object or proc under a name, or a class under its own.

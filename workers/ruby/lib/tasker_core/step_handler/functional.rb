@@ -118,7 +118,7 @@ module TaskerCore
         settings = { url: base_url, timeout:, open_timeout:, headers: default_headers.merge(headers) }.compact
         base = Class.new(Api) do
           define_method(:initialize) do |config: {}, logger: nil|
-            super(config: settings.merge((config || {}).to_h.transform_keys(&:to_sym)), logger:)
+            super(config: settings.merge(Types::Indifferent.symbols((config || {}).to_h)), logger:)
           end
         end
         finish = lambda do |handler, output|
@@ -148,7 +148,7 @@ module TaskerCore
               given = Block.keywords(context, depends_on, inputs, block)
               given.update(extra.call(self, context)) if extra
               output = Block.run(block, context, given)
-              Block.result(finish ? finish.call(self, output) : output)
+              Types::StepHandlerCallResult.from_handler_output(finish ? finish.call(self, output) : output)
             rescue StandardError => e
               Types::StepHandlerCallResult.from_exception(e)
             end
@@ -199,13 +199,6 @@ module TaskerCore
           given = given.slice(*named) unless all
           positional = takes.any? { |kind, _| %i[req opt rest].include?(kind) }
           positional ? block.call(context, **given) : block.call(**given)
-        end
-
-        # The result object of what a block gave; objects with fields become hashes.
-        def result(output)
-          fields = !output.nil? && !output.is_a?(Types::Model) && !output.is_a?(Hash) && output.respond_to?(:to_h) &&
-                   (output.is_a?(Struct) || !output.is_a?(Enumerable))
-          Types::StepHandlerCallResult.from_handler_output(fields ? output.to_h : output)
         end
       end
       private_constant :Block

@@ -50,7 +50,7 @@ module TaskerCore
       #
       # @raise [ArgumentError] it is no outcome
       def from_hash(hash)
-        said = hash.to_h.transform_keys(&:to_sym)
+        said = Indifferent.symbols(hash.to_h)
         case said[:type]
         when "no_batches" then no_batches
         when "create_batches"

@@ -40,7 +40,7 @@ module TaskerCore
         return given if given.is_a?(self)
         return from_event(given.event) if given.is_a?(Types::StepContext)
 
-        said = given.respond_to?(:to_h) ? given.to_h.transform_keys(&:to_sym) : {}
+        said = given.respond_to?(:to_h) ? Types::Indifferent.symbols(given.to_h) : {}
         said[:namespace] ||= said[:namespace_name]
         members.each { |name| said[name] = given.public_send(name) if said[name].nil? && given.respond_to?(name) }
         new(**said.slice(*members))

@@ -24,6 +24,9 @@ module TaskerCore
         made
       end
 
+      # The hash with symbols for its keys, whatever they were.
+      def symbols(hash) = hash.transform_keys { |key| key.to_s.to_sym }
+
       # The value with plain hashes in it, keys as strings.
       def plain(value)
         case value
@@ -66,7 +69,7 @@ module TaskerCore
 
       # @raise [ArgumentError] an attribute is missing, or has a value it may not have
       def initialize(given = nil, **keywords)
-        given = (given || {}).to_h.merge(keywords).transform_keys(&:to_sym)
+        given = Indifferent.symbols((given || {}).to_h).merge(keywords)
         @values = self.class.attributes.to_h { |name, rule| [name, read(name, rule, given)] }.freeze
         freeze
       end

@@ -123,11 +123,15 @@ module TaskerCore
 
       # The result a handler's return value stands for: any bare value is a success; a hash that says `success: false` is
       # a failure, one that says `success: true` gives its `result` where it has one.
+      # Objects with fields are what their fields are.
       def from_handler_output(output)
         case output
         when Success, Error, CheckpointYield then return output
         when Hash then nil
-        else return success(result: output)
+        else
+          return success(result: output) unless fields?(output)
+
+          output = output.to_h
         end
         said = output.transform_keys(&:to_s)
         case said["success"]
@@ -162,6 +166,11 @@ module TaskerCore
         end
       rescue ArgumentError, RangeError, NoMethodError
         nil
+      end
+
+      # Whether a value is an object of named fields: a Struct, a model.
+      def fields?(value)
+        !value.nil? && value.respond_to?(:to_h) && (value.is_a?(Struct) || !value.is_a?(Enumerable))
       end
 
       def from_failure(said)
@@ -211,7 +220,7 @@ module TaskerCore
         { context: context.is_a?(Hash) && !context.empty? ? context : nil, retry_after: }.compact
       end
 
-      private_class_method :from_failure, :unpromising?, :spelled, :about
+      private_class_method :fields?, :from_failure, :unpromising?, :spelled, :about
     end
   end
 end

@@ -11,7 +11,7 @@ module TaskerCore
     class Bootstrap < Running
       class << self
         # Loads handlers and templates, opens the engine and starts. Handler classes that are loaded already and
-        # registered subscribers are taken as well.
+        # registered subscribers are taken as well. Called without settings while a worker runs, it gives that worker.
         #
         # @param url [String] where work comes from; `TASKER_URL` or `sqlite://.tasker/tasker.db` when absent
         # @param handlers [Array<String>] files or folders; `RUBY_HANDLER_PATH` is added
@@ -30,6 +30,9 @@ module TaskerCore
         def start!(url: nil, handlers: [], templates: nil, namespaces: nil, registry: nil, worker_id: nil,
                    max_concurrent_handlers: 10, lease_ms: 30_000, drain_timeout_ms: 30_000, strict: false,
                    environment: nil, poll: true)
+          said = [url, templates, namespaces, registry, worker_id, environment, *handlers]
+          return Current.worker if said.all?(&:nil?) && poll && Current.worker&.running?
+
           problems = registry.nil? ? Registry::HandlerRegistry.instance.bootstrap_handlers : []
           registry ||= Registry::HandlerRegistry.instance
           paths = Array(handlers) + ENV.fetch("RUBY_HANDLER_PATH", "").split(File::PATH_SEPARATOR)

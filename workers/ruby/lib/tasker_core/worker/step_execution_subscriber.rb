@@ -179,10 +179,17 @@ module TaskerCore
         unreportable(event, error, e, started)
       end
 
-      # The context of our own errors, and of others where it is a plain hash: AWS puts a whole request there.
+      # The context of our own errors, with what else they were given, and of others where it is a plain hash: AWS puts a
+      # whole request there.
       def context_of(error)
         context = Types::StepHandlerCallResult.asked(error, :context)
-        context if context.is_a?(Hash)
+        return nil unless context.is_a?(Hash)
+        return context unless error.is_a?(Errors::ProceduralError)
+
+        %i[field resource_type timeout_duration].each_with_object(context.dup) do |name, all|
+          given = Types::StepHandlerCallResult.asked(error, name)
+          all[name] = given unless given.nil? || all.key?(name) || all.key?(name.name)
+        end
       end
 
       # Whatever an error holds, its attempt must not hang until the lease ends, and what it said comes first.

@@ -66,7 +66,8 @@ module TaskerCore
         headers.to_h.to_h { |name, value| [name, SECRET.match?(name.to_s) ? MASKED : value] }
       end
 
-      def to_h = { status_code:, headers:, body: }
+      # As it may be stored.
+      def to_h = { status_code:, headers: self.class.shown(headers), body: }
 
       private
 

@@ -68,7 +68,7 @@ module TaskerCore
         #
         # @raise [Errors::PermanentError] the outcome names no steps, or is none
         def validate_decision_outcome!(outcome)
-          said = outcome.respond_to?(:to_h) ? outcome.to_h.transform_keys(&:to_sym) : {}
+          said = outcome.respond_to?(:to_h) ? Types::Indifferent.symbols(outcome.to_h) : {}
           names = said[:step_names]
           fits = case said[:type]
                  when "no_branches" then true
