@@ -141,7 +141,8 @@ RSpec.describe "the published forms" do
     functional = TaskerCore::StepHandler::Functional
 
     it "get keywords, the context among them" do
-      handler = functional.step_handler("x", depends_on: { cart: "load" }, inputs: %i[rate none]) do |cart:, rate:, none:, **more|
+      handler = functional.step_handler("x", depends_on: { cart: "load" },
+                                             inputs: %i[rate none]) do |cart:, rate:, none:, **more|
         [cart[:sum] * rate, none, more[:context].task_uuid]
       end
       expect(handler.new.call(context({ rate: 2 }, { "load" => { "sum" => 5 } })).result).to eq [10, nil, "t-1"]
@@ -164,6 +165,18 @@ RSpec.describe "the published forms" do
       expect(handler.new.call(given).result).to eq ["a", 1, "b"]
       expect(handler.new.call(context({}, { "load" => { "name" => "b" } })))
         .to have_attributes(success?: false, retryable: false)
+    end
+
+    it "take a Struct or a class with keywords for a model" do
+      plain = Class.new do
+        attr_reader :name
+
+        define_method(:initialize) { |name:| @name = name }
+      end
+      [plain, Struct.new(:name, :size), Struct.new(:name, keyword_init: true)].each do |model|
+        handler = functional.step_handler("x", inputs: model) { |inputs:| inputs.name }
+        expect(handler.new.call(context({ "name" => "a", "other" => 1 })).result).to eq "a"
+      end
     end
 
     it "leave placeholder workers to the library" do
@@ -430,6 +443,25 @@ RSpec.describe "the published forms" do
       expect(TaskerCore::Worker::Bootstrap.instance.running?).to be false
     end
 
+    it "calls what was to be called at its stop, also if that was said before its start" do
+      told = []
+      TaskerCore::Worker::Bootstrap.instance.on_shutdown { told << :early }
+      bench.handler("h") { 1 }
+      worker = bench.start(one_step)
+      worker.on_shutdown { exit(3) }
+      worker.on_shutdown { told << :late }
+      worker.stop
+      expect(told).to eq %i[early late]
+    end
+
+    it "writes any line a handler likes" do
+      bench.handler("h") do
+        logger.info("odd \xFF", of: Object.new, error: StandardError.new("x"))
+        1
+      end
+      expect(step(bench.run(one_step))["status"]).to eq "complete"
+    end
+
     it "goes on with the threads it has when the system gives no more" do
       bench.handler("h") { 1 }
       worker = bench.start(one_step)
@@ -478,6 +510,12 @@ RSpec.describe "the published forms" do
       expect([history.first.success, history.first.step_name]).to eq [true, "s"]
       expect(TaskerCore::Client.list_tasks(limit: 1).pagination.total_count).to eq 1
       worker.stop
+    end
+
+    it "refuse with an error of the library" do
+      bench.handler("h") { 1 }
+      bench.start(one_step)
+      expect { TaskerCore::Client.create_task(name: "nothing of that name") }.to raise_error(TaskerCore::Errors::Error)
     end
 
     it "stay closed" do

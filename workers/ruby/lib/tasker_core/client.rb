@@ -4,7 +4,7 @@ TaskerCore::CoreExt.load_all
 
 module TaskerCore
   # The engine refused a request.
-  class ClientError < StandardError
+  class ClientError < Errors::Error
     # @return [String] stable snake_case code, the same in every language
     attr_reader :code
     # @return [String, nil] what to do next

@@ -21,7 +21,8 @@ module TaskerCore
       files = paths.flat_map { |path| files_of(path.to_s, problems) }.uniq
       files.each do |file|
         require file
-      rescue StandardError, ScriptError => e
+      # A script may even end its process when it is loaded.
+      rescue StandardError, ScriptError, SystemExit, SystemStackError => e
         at = e.backtrace&.find { |line| line.start_with?(file) }&.sub(/:in .*/, "")
         problems << "#{file} cannot be loaded: #{e.class}: #{e.message}#{at ? " (#{at})" : ""}; its handlers are missing"
       end

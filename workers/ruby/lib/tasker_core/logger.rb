@@ -30,7 +30,18 @@ module TaskerCore
       # @param fields [Hash] shown after the message
       def write(level, message, fields = {})
         level = { "fatal" => "error", "warning" => "warn", "unknown" => "info" }.fetch(level.to_s, level.to_s)
-        Native.log(level, message.to_s, fields.nil? || fields.empty? ? nil : Serialization.dump(fields, "fields"))
+        text = message.to_s
+        text = text.dup.force_encoding(Encoding::UTF_8).scrub unless text.encoding == Encoding::UTF_8 && text.valid_encoding?
+        Native.log(level, text, fields.nil? || fields.empty? ? nil : dumped(fields))
+      end
+
+      private
+
+      # No line fails because of what it was given.
+      def dumped(fields)
+        Serialization.dump(fields, "fields")
+      rescue Serialization::SerializationError
+        Serialization.dump(fields.to_h { |name, value| [name.to_s, value.inspect[0, 1000].scrub] })
       end
     end
 

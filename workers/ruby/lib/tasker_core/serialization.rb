@@ -7,7 +7,7 @@ module TaskerCore
   # From Ruby values to the JSON text the core takes, and back.
   module Serialization
     # A value cannot be written as JSON. Permanent: the same handler would return it again.
-    class SerializationError < StandardError
+    class SerializationError < Errors::Error
       def error_type = "serialization_error"
       def retryable = false
     end

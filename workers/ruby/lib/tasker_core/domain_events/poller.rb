@@ -170,7 +170,11 @@ module TaskerCore
       rescue Exception => e # rubocop:disable Lint/RescueException -- a callback must stop no other
         @stats[:errors] += 1
         Logger.error("a callback of a poller raised #{e.class}: #{e.message}") if @error_callbacks.empty?
-        @error_callbacks.each { |told| told.call(e) }
+        begin
+          @error_callbacks.each { |told| told.call(e) }
+        rescue Exception => again # rubocop:disable Lint/RescueException -- nor may this lose the events that follow
+          Logger.error("a callback of a poller failed on #{e.class}: #{e.message}: #{again.class}: #{again.message}")
+        end
       end
     end
   end

@@ -43,7 +43,7 @@ module TaskerCore
       end
 
       # The task's input.
-      def context = self["context"] || {}
+      def context = self["context"] || Types::Indifferent.of({})
 
       def respond_to_missing?(name, private = false)
         (@data["task"].is_a?(Hash) && @data["task"].key?(name.to_s)) || super
@@ -60,8 +60,8 @@ module TaskerCore
              :max_attempts, :in_process, :processed, :processed_at, :checkpoint, :last_attempted_at, :created_at,
              :updated_at, :backoff_request_seconds
 
-      def inputs = self["inputs"] || {}
-      def results = self["results"] || {}
+      def inputs = self["inputs"] || Types::Indifferent.of({})
+      def results = self["results"] || Types::Indifferent.of({})
     end
 
     # Results of all direct and indirect dependencies, by step name.
@@ -99,14 +99,15 @@ module TaskerCore
     class HandlerWrapper < Wrapper
       fields :callable, :resolver
 
-      def initialization = self["initialization"] || {}
+      def initialization = self["initialization"] || Types::Indifferent.of({})
       def handler_method = self["method"] || self["handler_method"]
     end
 
     # The step in the template.
     class StepDefinitionWrapper < Wrapper
-      fields :name, :description, :type, :retry, :timeout_seconds, :system_dependency
+      fields :name, :description, :type, :timeout_seconds, :system_dependency
 
+      def retry = self["retry"] || Types::Indifferent.of({})
       def dependencies = self["dependencies"] || []
       def publishes_events = self["publishes_events"] || []
       def handler = HandlerWrapper.new(self["handler"])

@@ -92,7 +92,7 @@ module TaskerCore
       # @param config [Hash] `handler.initialization` of the step
       # @param logger [Logger, nil] that of the library when absent
       def initialize(config: {}, logger: nil)
-        @config = config || {}
+        @config = Types::Indifferent.of(config || {})
         @logger = logger || Logger.instance
       end
 

@@ -57,7 +57,8 @@ module TaskerCore
       # Makes a block the handler of a name.
       #
       # @param depends_on [Hash] keyword => name of the dependency whose result it gets, or `[name, Model]` for an object of
-      #   a class that answers to `attribute_names` and `new(**fields)`
+      #   a class: one that answers to `attribute_names` and `new(**fields)`, a Struct, or one whose constructor takes
+      #   keywords
       # @param inputs [Array, Class] fields of the task's context, each a keyword; or such a class, for the keyword `inputs:`
       # @param version [String] of the handler
       # @return [Class] the handler class
@@ -161,7 +162,8 @@ module TaskerCore
         def keywords(context, depends_on, inputs, block)
           optional = block.parameters.filter_map { |kind, key| key if kind == :key }
           given = depends_on.to_h { |key, wanted| [key.to_sym, dependency(context, wanted)] }
-          return given.merge(inputs: model(inputs, context.input_data)) if inputs.respond_to?(:attribute_names)
+          typed = inputs.respond_to?(:attribute_names) || inputs.is_a?(Class)
+          return given.merge(inputs: model(inputs, context.input_data)) if typed
 
           Array(inputs).each do |field|
             value = context.get_input(field)
@@ -178,16 +180,24 @@ module TaskerCore
 
         # An object of a class, of the fields it knows; absent ones are left out.
         def model(kind, values)
-          fields = kind.attribute_names.filter_map do |name|
-            [name.to_sym, values[name.to_s]] if values.key?(name.to_s)
-          end
+          names = names_of(kind)
+          fields = names.filter_map { |name| [name.to_sym, values[name.to_s]] if values.key?(name.to_s) }.to_h
           made = begin
-            kind.new(**fields.to_h)
+            plain = kind.is_a?(Class) && kind < Struct && !kind.keyword_init?
+            plain ? kind.new(*fields.values_at(*names.map(&:to_sym))) : kind.new(**fields)
           rescue ArgumentError, TypeError, NameError => e
             raise Errors::ValidationError, "#{kind.name || "the model"} cannot be made of what is there: #{e.message}"
           end
           made.validate! if made.respond_to?(:validate!)
           made
+        end
+
+        # Names of a model's fields: what it says itself, or the keywords of its constructor.
+        def names_of(kind)
+          return kind.attribute_names if kind.respond_to?(:attribute_names)
+          return kind.members if kind.respond_to?(:members)
+
+          kind.instance_method(:initialize).parameters.filter_map { |sort, name| name if %i[key keyreq].include?(sort) }
         end
 
         # Calls the block with the keywords it takes, and with the context where it has a place for it.

@@ -47,6 +47,7 @@ module TaskerCore
           native = Native::NativeWorker.new(Serialization.dump(settings, "configuration"))
           info = Serialization.load(native.start)
           worker = new(native, info, registry, problems, settings.except(:templates, :handlers))
+          early.each { |block| worker.on_shutdown(&block) }.clear
           Current.add(worker)
           DomainEvents::SubscriberRegistry.instance.start_all!
           worker.poller.start if poll
@@ -55,6 +56,9 @@ module TaskerCore
 
         # The worker of this process that was started last; while there is none, an object that says so and can start one.
         def instance = Current.worker || (@idle ||= Idle.allocate)
+
+        # Blocks that were given to `on_shutdown` before there was a worker.
+        def early = @early ||= []
 
         # `TASKER_URL`, or a file in the current folder.
         def default_url = Url.default
@@ -83,7 +87,7 @@ module TaskerCore
         def rust_handle = nil
         def rust_handle_running? = false
         def registry = Registry::HandlerRegistry.instance
-        def on_shutdown(&) = block
+        def on_shutdown(&block) = Bootstrap.early << block
         def hear_domain_events = nil
 
         def status

@@ -181,6 +181,7 @@ module TaskerCore
           @received += 1
           # Someone must be there for the next step while this one runs.
           another if alone
+          forget_locals
           tell(:step, event)
           true
         else
@@ -190,6 +191,13 @@ module TaskerCore
           stop(timeout: 0)
           false
         end
+      end
+
+      # What an attempt sets on its thread (tenants, time zones, spans) must not reach the next one.
+      def forget_locals
+        thread = Thread.current
+        thread.keys.each { |key| thread[key] = nil } # rubocop:disable Style/HashEachMethods -- a thread is no hash
+        thread.thread_variables.each { |name| thread.thread_variable_set(name, nil) }
       end
 
       def tell(kind, value)

@@ -66,7 +66,6 @@ module TaskerCore
         ended = false
         @stats[:received] += 1
         begin
-          forget_locals
           @before&.call(event)
           invoke = resolve(event)
           output = invoke&.call(Types::StepContext.new(event, handler_name: event.handler_callable))
@@ -85,13 +84,6 @@ module TaskerCore
       private
 
       def clock = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
-
-      # What an attempt sets on its thread (tenants, time zones, spans) must not reach the next one.
-      def forget_locals
-        thread = Thread.current
-        thread.keys.each { |key| thread[key] = nil } # rubocop:disable Style/HashEachMethods -- a thread is no hash
-        thread.thread_variables.each { |name| thread.thread_variable_set(name, nil) }
-      end
 
       def resolve(event)
         chain = @handler_registry.chain

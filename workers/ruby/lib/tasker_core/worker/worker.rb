@@ -148,7 +148,7 @@ module TaskerCore
 
       def tell_of_stop(block)
         block.call
-      rescue StandardError => e
+      rescue Exception => e # rubocop:disable Lint/RescueException -- the stop goes on, whatever a block does
         Logger.error("a block of on_shutdown raised #{e.class}: #{e.message}")
       end
 
