@@ -115,6 +115,24 @@ RSpec.describe "a Ruby process with a worker" do
       .to eq ["1", "the handler asked its process to end: #<SystemExit: exit>", "true", "complete"]
   end
 
+  # In a process of its own, whose heap is small: a collection at every allocation takes minutes on that of a whole suite.
+  it "passes steps under GC.stress" do
+    out, err, = ruby(<<~'RUBY')
+      steps = (1..5).map { |n| "  - {name: s#{n}, handler: h}\n" }.join
+      REGISTRY.register("h", ->(c) { { "n" => c.get_input("n"), "seen" => c.get_dependency_result("nothing") } })
+      worker = TaskerCore::Worker::Bootstrap.start!(url: "sqlite://t.db", templates: ["name: t\nsteps:\n#{steps}"],
+                                                    registry: REGISTRY, max_concurrent_handlers: 2)
+      client = worker.client
+      created = client.create_task(name: "t", context: { n: 1 })
+      # Collects young objects: what the native half holds is young.
+      GC.stress = 1
+      task = client.wait(created["task_uuid"], timeout: 600)
+      GC.stress = false
+      puts task["status"]
+    RUBY
+    expect([out, err]).to eq ["complete\n", ""]
+  end
+
   it "is stopped by a signal handler of the program" do
     out, err, = ruby(<<~'RUBY')
       worker = start

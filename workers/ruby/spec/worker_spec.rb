@@ -239,22 +239,6 @@ RSpec.describe TaskerCore::Worker do
     listeners.each { |name, all| all.each { |l| everyone.unsubscribe(name, l) } }
   end
 
-  it "passes steps under GC.stress" do
-    bench.handler("h") { |c| { "n" => c.get_input("n"), "seen" => c.get_dependency_result("nothing") } }
-    template = "name: t\nsteps:\n#{(1..2).map { |n| "  - {name: s#{n}, handler: h}\n" }.join}"
-    bench.start(template, max_concurrent_handlers: 2)
-    created = bench.client.create_task(name: "t", context: { n: 1 })
-    begin
-      # Collects young objects at every allocation: what the native half holds is young, and a full collection each time
-      # takes minutes with ActiveSupport on the heap.
-      GC.stress = 1
-      task = bench.client.wait(created["task_uuid"], timeout: 600)
-    ensure
-      GC.stress = false
-    end
-    expect(task["status"]).to eq "complete"
-  end
-
   it "opens and closes two hundred times without growing" do
     bench.handler("h") { 1 }
     cycle = lambda do

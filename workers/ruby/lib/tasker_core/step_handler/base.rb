@@ -92,7 +92,9 @@ module TaskerCore
       # @param config [Hash] `handler.initialization` of the step
       # @param logger [Logger, nil] that of the library when absent
       def initialize(config: {}, logger: nil)
-        @config = Types::Indifferent.of(config || {})
+        # Symbols are kept as they are: who makes a handler by hand compares them.
+        given = config || {}
+        @config = given.keys.all?(String) ? Types::Indifferent.of(given) : given
         @logger = logger || Logger.instance
       end
 

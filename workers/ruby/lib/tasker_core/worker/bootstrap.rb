@@ -31,7 +31,8 @@ module TaskerCore
                    max_concurrent_handlers: 10, lease_ms: 30_000, drain_timeout_ms: 30_000, strict: false,
                    environment: nil, poll: true)
           said = [url, templates, namespaces, registry, worker_id, environment, *handlers]
-          return Current.worker if said.all?(&:nil?) && poll && Current.worker&.running?
+          as_usual = [max_concurrent_handlers, lease_ms, drain_timeout_ms, strict, poll] == [10, 30_000, 30_000, false, true]
+          return Current.worker if said.all?(&:nil?) && as_usual && Current.worker&.running?
 
           problems = registry.nil? ? Registry::HandlerRegistry.instance.bootstrap_handlers : []
           registry ||= Registry::HandlerRegistry.instance
