@@ -133,6 +133,33 @@ RSpec.describe "a Ruby process with a worker" do
     expect([out, err]).to eq ["complete\n", ""]
   end
 
+  it "hands its steps back at a second signal" do
+    out, err, = ruby(<<~'RUBY')
+      began, told = IO.pipe
+      pid = fork do
+        REGISTRY.register("h", ->(_) { told.write("x") && sleep })
+        worker = start
+        # Once it is in `run`, and hears signals.
+        Thread.new do
+          sleep 0.01 until Thread.main.backtrace.to_s.include?("in `sleep'")
+          worker.client.create_task(name: "t")
+        end
+        exit worker.run
+      end
+      began.read(1)
+      2.times do
+        Process.kill("TERM", pid)
+        sleep 0.3
+      end
+      Process.wait(pid)
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      step = client.list_task_steps(client.list_tasks.tasks.first.task_uuid).first
+      puts $?.exitstatus, step["attempts"], step["history"].map { |attempt| attempt["outcome"] }.inspect
+    RUBY
+    expect(out.lines.map(&:chomp)).to eq ["143", "0", '["released"]']
+    expect(err).to match(/a second signal ends at once/)
+  end
+
   it "is stopped by a signal handler of the program" do
     out, err, = ruby(<<~'RUBY')
       worker = start

@@ -512,6 +512,23 @@ RSpec.describe "the published forms" do
       worker.stop
     end
 
+    it "count the parents a step has, not those it might have had" do
+      bench.handler("route", TaskerCore::StepHandler::Decision) { decision_success(steps: "left") }
+      bench.handler("h") { 1 }
+      task = bench.run(<<~YAML)
+        name: t
+        steps:
+          - {name: start, handler: h}
+          - {name: route, type: decision, handler: route, depends_on: [start]}
+          - {name: left, handler: h, depends_on: [route]}
+          - {name: right, handler: h, depends_on: [route]}
+          - {name: end, type: deferred_convergence, handler: h, depends_on: [left, right]}
+      YAML
+      last = bench.client.get_step(task["task_uuid"], "end")
+      expect([last.total_parents, last.completed_parents, last.dependencies_satisfied]).to eq [1, 1, true]
+      expect(task["by_name"]["end"]).to include("total_parents" => 1, "completed_parents" => 1)
+    end
+
     it "refuse with an error of the library" do
       bench.handler("h") { 1 }
       bench.start(one_step)

@@ -76,7 +76,7 @@ module TaskerCore
       # @return [Types::ClientStepResponse]
       def get_step(task_uuid, step_uuid)
         # Its parents are looked at now: the client is not there later.
-        shared { |client| client.get_step(task_uuid, step_uuid).tap(&:completed_parents) }
+        shared { |client| client.get_step(task_uuid, step_uuid).settled }
       end
 
       # @return [Array<Types::ClientStepAuditResponse>] the attempts of a step, oldest first
@@ -166,8 +166,7 @@ module TaskerCore
     # @return [Array<Types::ClientStepResponse>]
     def list_task_steps(task_uuid)
       steps = call("list_task_steps", { task_uuid: })["steps"]
-      states = steps.to_h { |step| [step["name"], step["status"]] }
-      steps.map { |step| Types::ClientTypes::StepResponse.from_core(step) { states } }
+      steps.map { |step| Types::ClientTypes::StepResponse.from_core(step) { steps }.settled }
     end
 
     # One step, by name or UUID.
@@ -176,7 +175,7 @@ module TaskerCore
     def get_step(task_uuid, step)
       found = call("get_step", { task_uuid:, step: })
       Types::ClientTypes::StepResponse.from_core(found) do
-        call("list_task_steps", { task_uuid: })["steps"].to_h { |other| [other["name"], other["status"]] }
+        call("list_task_steps", { task_uuid: })["steps"]
       end
     end
 

@@ -80,15 +80,15 @@ module TaskerCore
         private_constant :ENDED_WELL
 
         fields :step_uuid, :task_uuid, :name, :created_at, :updated_at, :completed_at, :results, :current_state,
-               :retry_eligible, :ready_for_execution, :total_parents, :attempts, :max_attempts, :last_failure_at,
-               :next_retry_at, :last_attempted_at
+               :retry_eligible, :ready_for_execution, :attempts, :max_attempts, :last_failure_at, :next_retry_at,
+               :last_attempted_at
 
         # From the core's document.
         #
-        # @yieldreturn [Hash] states of the task's steps by name; asked for once somebody wants to know of its parents
-        def self.from_core(said, &states)
+        # @yieldreturn [Array<Hash>] the task's steps; asked for once somebody wants to know of its parents
+        def self.from_core(said, &steps)
           made = new(said.merge(published(said)))
-          made.instance_variable_set(:@states, states)
+          made.instance_variable_set(:@steps, steps)
           made
         end
 
@@ -97,7 +97,7 @@ module TaskerCore
           failed = history.reject { |attempt| %w[completed checkpointed].include?(attempt["outcome"]) }
           { "current_state" => said["status"], "results" => envelope(said),
             "retry_eligible" => said["retryable"] && said["attempts"].to_i < said["max_attempts"].to_i,
-            "ready_for_execution" => said["status"] == "enqueued", "total_parents" => (said["dependencies"] || []).size,
+            "ready_for_execution" => said["status"] == "enqueued",
             "last_failure_at" => failed.filter_map { |attempt| attempt["completed_at"] }.last,
             "created_at" => said["created_at"] || history.filter_map { |attempt| attempt["started_at"] }.first,
             "updated_at" => said["updated_at"] || said["completed_at"] || said["last_attempted_at"] }
@@ -111,17 +111,34 @@ module TaskerCore
         end
         private_class_method :published, :envelope
 
-        # How many of its parents are complete.
-        def completed_parents
-          return self[:completed_parents] if key?(:completed_parents)
+        # How many parents it has; those a decision left out do not count.
+        def total_parents = self[:total_parents] ||= parents.size
 
-          parents = self[:dependencies] || []
-          states = parents.empty? ? {} : @states&.call || {}
-          self[:completed_parents] = parents.count { |name| ENDED_WELL.include?(states[name]) }
-        end
+        # How many of its parents are complete.
+        def completed_parents = self[:completed_parents] ||= parents.count { |state| ENDED_WELL.include?(state) }
 
         def dependencies_satisfied
           key?(:dependencies_satisfied) ? self[:dependencies_satisfied] : completed_parents == total_parents
+        end
+
+        # Looks at its parents now, so that nothing is asked for later.
+        #
+        # @return [StepResponse] itself
+        def settled
+          self[:dependencies_satisfied] = dependencies_satisfied
+          self
+        end
+
+        private
+
+        # States of its parents, as far as they exist; every worker of a batch is one.
+        def parents
+          names = self[:dependencies] || []
+          return names.map { nil } if names.empty? || @steps.nil?
+
+          @parents ||= @steps.call.filter_map do |step|
+            step["status"] unless (names & step.values_at("name", "template_step_name")).empty?
+          end
         end
       end
 

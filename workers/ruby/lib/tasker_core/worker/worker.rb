@@ -130,7 +130,7 @@ module TaskerCore
           [name, trap(name) do
             seen << name
             @exit = true
-            Process.exit!(128 + Signal.list[name]) if seen.size > 1
+            end_at_once(128 + Signal.list[name]) if seen.size > 1
           end]
         end
         # Short waits, so that a signal is heard at once.
@@ -145,6 +145,12 @@ module TaskerCore
       end
 
       private
+
+      # Steps are handed back first, or they would count as a worker's death; the store may be away, and then not.
+      def end_at_once(code)
+        Thread.new { @native.close }.join(1)
+        Process.exit!(code)
+      end
 
       def tell_of_stop(block)
         block.call
