@@ -130,6 +130,15 @@ RSpec.describe "the published forms" do
       expect([given.step_config[:rate], given.get_config(:rate), given.get_input_or(:none, 8)]).to eq [2, 2, 8]
     end
 
+    it "have what a step has unless it is said" do
+      bare = TaskerCore::Types::StepContext.from_ffi_event({ "task_uuid" => "t" }, "h")
+      expect([bare.task_uuid, bare.handler_name, bare.input_data, bare.step_inputs, bare.retry_count, bare.max_retries,
+              bare.retryable?, bare.checkpoint, bare.get_dependency_result("a")]).to eq ["t", "h", {}, {}, 0, 3, true, nil,
+                                                                                         nil]
+      expect([bare.workflow_step.max_attempts, bare.workflow_step.processed, bare.step_definition.retry,
+              bare.step_definition.timeout_seconds]).to eq [3, false, {}, 30]
+    end
+
     it "answer to their fields only" do
       expect { context.task.contxt }.to raise_error(NoMethodError)
       expect { context.dependency_results.wind }.to raise_error(NoMethodError)
@@ -255,6 +264,24 @@ RSpec.describe "the published forms" do
       end
       bench.start(one_step, max_concurrent_handlers: 1)
       expect(Array.new(3) { step(bench.task)["result"] }).to all eq([nil, nil])
+    end
+
+    it "leave no header to the next attempt, registered as a class or as an object" do
+      handler = Class.new(TaskerCore::StepHandler::Api) do
+        def call(_context)
+          seen = connection.headers["X-Who"]
+          connection.headers["X-Who"] = "alice"
+          { seen: }
+        end
+      end
+      bench.registry.register("h", handler)
+      bench.registry.register("o", handler.new)
+      bench.start("#{one_step}  - {name: o, handler: o}\n")
+      2.times do
+        expect(bench.task["by_name"].transform_values do |s|
+                 s["result"]
+               end).to eq("s" => { "seen" => nil }, "o" => { "seen" => nil })
+      end
     end
 
     it "run once, although the process has a subscriber of its own" do

@@ -27,8 +27,8 @@ module TaskerCore
       def handler_method = handler["method"] || handler["handler_method"] || "call"
       def handler_resolver = handler["resolver"]
       def attempts = workflow_step["attempts"].to_i
-      def max_attempts = workflow_step.fetch("max_attempts", 1).to_i
-      def retryable? = workflow_step.fetch("retryable", true)
+      def max_attempts = (workflow_step["max_attempts"] || 3).to_i
+      def retryable? = workflow_step["retryable"] != false
       def cancelled? = false
       def checkpoint? = !workflow_step["checkpoint"].nil?
       def inputs? = !(workflow_step["inputs"] || {}).empty?

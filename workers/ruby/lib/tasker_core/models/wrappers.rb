@@ -2,12 +2,19 @@
 
 module TaskerCore
   module Models
-    # Fields of a hash as methods. A field the hash does not have is nil; a name that is no field raises NoMethodError.
+    # Fields of a hash as methods. A field the hash does not have is its default, else nil; a name that is no field raises
+    # NoMethodError.
     class Wrapper
       class << self
-        # Declares fields.
-        def fields(*names)
+        # Declares fields, those with a default as keywords.
+        def fields(*names, **defaults)
           names.each { |name| define_method(name) { self[name] } }
+          defaults.each do |name, default|
+            define_method(name) do
+              value = self[name]
+              value.nil? ? default : value
+            end
+          end
         end
 
         def from_hash(data) = new(data)
@@ -35,7 +42,7 @@ module TaskerCore
     # The task.
     class TaskWrapper < Wrapper
       fields :task_uuid, :task_name, :task_version, :namespace_name, :correlation_id, :parent_correlation_id, :tags,
-             :priority, :initiator, :source_system, :reason, :requested_at, :created_at, :updated_at
+             :initiator, :source_system, :reason, :requested_at, :created_at, :updated_at, priority: 0
 
       def [](key)
         inner = @data["task"].is_a?(Hash) ? @data["task"] : @data
@@ -56,9 +63,9 @@ module TaskerCore
 
     # The step.
     class WorkflowStepWrapper < Wrapper
-      fields :workflow_step_uuid, :task_uuid, :name, :template_step_name, :named_step_uuid, :retryable, :attempts,
-             :max_attempts, :in_process, :processed, :processed_at, :checkpoint, :last_attempted_at, :created_at,
-             :updated_at, :backoff_request_seconds
+      fields :workflow_step_uuid, :task_uuid, :name, :template_step_name, :named_step_uuid, :processed_at, :checkpoint,
+             :last_attempted_at, :created_at, :updated_at,
+             retryable: true, attempts: 0, max_attempts: 3, in_process: false, processed: false, backoff_request_seconds: 0
 
       def inputs = self["inputs"] || Types::Indifferent.of({})
       def results = self["results"] || Types::Indifferent.of({})
@@ -105,7 +112,8 @@ module TaskerCore
 
     # The step in the template.
     class StepDefinitionWrapper < Wrapper
-      fields :name, :description, :type, :timeout_seconds, :system_dependency
+      # `timeout_seconds`: the handler's budget.
+      fields :name, :description, :system_dependency, type: "standard", timeout_seconds: 30
 
       def retry = self["retry"] || Types::Indifferent.of({})
       def dependencies = self["dependencies"] || []

@@ -118,12 +118,19 @@ module TaskerCore
         target = found.is_a?(Class) ? found.instance_method(method) : found.method(method)
         three = target.parameters.count { |kind, _| kind == :req } == 3
         lambda do |context|
-          handler = found.is_a?(Class) ? StepHandler::Base.build(found, context.step_config) : found
+          handler = found.is_a?(Class) ? StepHandler::Base.build(found, context.step_config) : own(found)
           next handler.public_send(method, context) unless three
 
           step = context.task_sequence_step
           handler.public_send(method, step.task, step.dependency_results, step.workflow_step)
         end
+      end
+
+      # An HTTP handler that was registered as an object: a copy with a connection of its own, for each attempt.
+      def own(found)
+        return found if StepHandler::Mixins.autoload?(:API) || !found.is_a?(StepHandler::Mixins::API)
+
+        found.clone(freeze: false)
       end
 
       def finish(event, output, started)

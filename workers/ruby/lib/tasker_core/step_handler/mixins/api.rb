@@ -122,6 +122,12 @@ module TaskerCore
         # made anew for every attempt.
         def connection = @connection ||= configure_connection
 
+        # A copy has a connection of its own.
+        def initialize_copy(other)
+          super
+          @connection = nil
+        end
+
         # Makes a connection; override it, call `super` with a block, and change what you like.
         def configure_connection(settings = api_settings)
           require "faraday"
