@@ -70,7 +70,8 @@ RSpec.describe "handlers of every kind" do
 
   it "refuses decisions that name nothing" do
     route = TaskerCore::StepHandler::Decision.new
-    expect { route.decision_success(steps: []) }.to raise_error(ArgumentError, /no_branches/)
+    expect { route.decision_success(steps: []) }
+      .to raise_error(TaskerCore::Errors::PermanentError, /no_branches/)
     wrong = { type: "create_steps", step_names: [1] }
     expect { route.validate_decision_outcome!(wrong) }.to raise_error(TaskerCore::Errors::PermanentError)
   end

@@ -100,17 +100,74 @@ RSpec.describe "a Ruby process with a worker" do
     expect(out).to eq "interrupted\n"
   end
 
-  it "drains and exits when a handler asks the process to end" do
+  it "goes on when a handler asks the process to end, and fails the step for good" do
     out, err, = ruby(<<~'RUBY')
-      REGISTRY.register("h", ->(_) { exit 3 })
+      REGISTRY.register("h", ->(context) { context.get_input("n") ? 7 : exit(3) })
       worker = start
       client = worker.client
       task = client.create_task(name: "t")
-      code = worker.run
-      client = TaskerCore::Client.new(url: "sqlite://t.db")
-      puts code, client.get_step(task["task_uuid"], "s")["history"].first["error"]["message"]
+      client.wait(task["task_uuid"], timeout: 20)
+      step = client.get_step(task["task_uuid"], "s")
+      puts step["attempts"], step["error"]["message"], step["error"]["backtrace"].size.positive?, run(worker)
     RUBY
-    expect(err).to include("a handler asked the process to end")
-    expect(out.lines.map(&:chomp)).to eq ["1", "the handler ended its worker: #<SystemExit: exit>"]
+    expect(err).to eq ""
+    expect(out.lines.map(&:chomp))
+      .to eq ["1", "the handler asked its process to end: #<SystemExit: exit>", "true", "complete"]
+  end
+
+  # In a process of its own, whose heap is small: a collection at every allocation takes minutes on that of a whole suite.
+  it "passes steps under GC.stress" do
+    out, err, = ruby(<<~'RUBY')
+      steps = (1..5).map { |n| "  - {name: s#{n}, handler: h}\n" }.join
+      REGISTRY.register("h", ->(c) { { "n" => c.get_input("n"), "seen" => c.get_dependency_result("nothing") } })
+      worker = TaskerCore::Worker::Bootstrap.start!(url: "sqlite://t.db", templates: ["name: t\nsteps:\n#{steps}"],
+                                                    registry: REGISTRY, max_concurrent_handlers: 2)
+      client = worker.client
+      created = client.create_task(name: "t", context: { n: 1 })
+      # Collects young objects: what the native half holds is young.
+      GC.stress = 1
+      task = client.wait(created["task_uuid"], timeout: 600)
+      GC.stress = false
+      puts task["status"]
+    RUBY
+    expect([out, err]).to eq ["complete\n", ""]
+  end
+
+  it "hands its steps back at a second signal" do
+    out, err, = ruby(<<~'RUBY')
+      began, told = IO.pipe
+      pid = fork do
+        REGISTRY.register("h", ->(_) { told.write("x") && sleep })
+        worker = start
+        # Once it is in `run`, and hears signals.
+        Thread.new do
+          sleep 0.01 until Thread.main.backtrace.to_s.include?("in `sleep'")
+          worker.client.create_task(name: "t")
+        end
+        exit worker.run
+      end
+      began.read(1)
+      2.times do
+        Process.kill("TERM", pid)
+        sleep 0.3
+      end
+      Process.wait(pid)
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      step = client.list_task_steps(client.list_tasks.tasks.first.task_uuid).first
+      puts $?.exitstatus, step["attempts"], step["history"].map { |attempt| attempt["outcome"] }.inspect
+    RUBY
+    expect(out.lines.map(&:chomp)).to eq ["143", "0", '["released"]']
+    expect(err).to match(/a second signal ends at once/)
+  end
+
+  it "is stopped by a signal handler of the program" do
+    out, err, = ruby(<<~'RUBY')
+      worker = start
+      trap("TERM") { worker.shutdown! }
+      Process.kill("TERM", Process.pid)
+      Timeout.timeout(10) { sleep 0.01 while worker.running? }
+      puts worker.running?, worker.shutdown!
+    RUBY
+    expect([out, err]).to eq ["false\ntrue\n", ""]
   end
 end
