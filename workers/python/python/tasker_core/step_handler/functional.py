@@ -190,7 +190,7 @@ class BatchConfig:
 
     total_items: int
     batch_size: int
-    #: Kept in the analyzer's result under ``batch_metadata``, where workers read it.
+    #: Kept in the analyzer's result, also under ``batch_metadata``, and in every worker's inputs.
     metadata: dict[str, Any] = field(default_factory=dict)
     max_batches: Optional[int] = None
 

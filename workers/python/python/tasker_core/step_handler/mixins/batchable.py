@@ -177,7 +177,7 @@ class Batchable:
 
         Args:
             worker_template_name: Template step of the workers; that of the step's ``batch_config`` when absent.
-            batch_metadata: Kept in the result, where workers and aggregation read it.
+            batch_metadata: Kept in the result, where aggregation reads it, and in every worker's inputs.
             result: Whatever else the result shall hold.
         """
         if isinstance(metadata, str):

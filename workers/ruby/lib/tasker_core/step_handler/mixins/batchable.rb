@@ -46,13 +46,13 @@ module TaskerCore
 
         # The result of an analyzer with work; without a name the workers are those of the step's `batch_config`.
         #
-        # @param metadata [Hash] merged into the result, where workers and the convergence read it
+        # @param metadata [Hash] merged into the result, where the convergence reads it, and in every worker's `inputs`
         def create_batches_outcome(cursor_configs:, total_items:, worker_template_name: nil, metadata: {}, **result)
           return no_batches_outcome(metadata:) if cursor_configs.empty?
 
           outcome = Types::BatchProcessingOutcome.create_batches(cursor_configs:, total_items:, worker_template_name:)
           batch_result({ batch_processing_outcome: outcome.to_h, worker_count: cursor_configs.size, total_items:,
-                         **result }, metadata)
+                         **for_workers(metadata), **result }, metadata)
         end
 
         # The result of an analyzer without work: one placeholder worker runs.
@@ -159,6 +159,9 @@ module TaskerCore
           Types::StepHandlerCallResult.success(result: Types::Indifferent.of(result).merge(Types::Indifferent.of(more)),
                                                metadata:)
         end
+
+        # Where the core finds what it puts into the workers' inputs.
+        def for_workers(metadata) = metadata.nil? || metadata.empty? ? {} : { batch_metadata: metadata }
 
         def dependencies_of(sequence)
           return sequence.dependency_results if sequence.respond_to?(:dependency_results)
