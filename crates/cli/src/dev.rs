@@ -181,7 +181,7 @@ impl Team<'_> {
             Some(folder) => vec![folder.display().to_string()],
             None => project.files.iter().map(|f| f.path.clone()).collect(),
         };
-        match WorkerProcess::start(handlers, self.url, &templates, false) {
+        match WorkerProcess::start(handlers, self.url, &[], &templates, &[], false) {
             Ok(worker) => self.current = Some(worker),
             Err(error) => output::note(&format!("{} {error}", output::paint_err(Colour::Red, "error:"))),
         }

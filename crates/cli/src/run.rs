@@ -97,8 +97,12 @@ fn input(args: &Run) -> Result<Json, Error> {
 struct Prepared {
     namespace: String,
     project: Project,
-    /// Files of the project that loaded.
+    /// Namespaces of the project's templates, which a lent worker takes from.
+    queues: Vec<String>,
+    /// Files of the template.
     files: Vec<String>,
+    /// Warnings about them, as they were printed.
+    warnings: Vec<String>,
     /// The template, if a file of it could be read.
     template: Option<Template>,
 }
@@ -131,9 +135,7 @@ impl Prepared {
         }
         checked.retain(|c| c.template.is_some());
         let files: Vec<_> = checked.iter().map(|c| c.file.clone()).collect();
-        for registered in engine.register_templates(&files, false) {
-            registered?.1.iter().for_each(|warning| output::note(warning));
-        }
+        let registered_files = engine.register_templates(&files, false).into_iter().collect::<Result<Vec<_>, _>>()?;
         let registered = engine.templates(None)?;
         let mut spaces: Vec<&str> =
             registered.iter().filter(|t| t.name == args.name).map(|t| t.namespace.as_str()).collect();
@@ -157,8 +159,20 @@ impl Prepared {
         let meant = |t: &Template| {
             t.name == args.name && t.namespace == namespace && args.version.as_ref().is_none_or(|v| *v == t.version)
         };
+        let mut queues: Vec<String> = registered_files.iter().map(|(view, _)| view.namespace.clone()).collect();
+        queues.sort();
+        queues.dedup();
+        // A project may have many templates; what is wrong with others is of no concern to this run.
+        let (mut files, mut warnings) = (Vec::new(), Vec::new());
+        for (view, warned) in registered_files {
+            if (view.name.as_str(), view.namespace.as_str()) == (args.name.as_str(), namespace.as_str()) {
+                files.push(view.path);
+                warnings.extend(warned);
+            }
+        }
+        warnings.iter().for_each(|warning| output::note(warning));
         let template = checked.into_iter().filter_map(|c| c.template).find(meant);
-        Ok(Prepared { namespace, project, files: files.into_iter().map(|f| f.path).collect(), template })
+        Ok(Prepared { namespace, project, queues, files, warnings, template })
     }
 
     /// The queue and handler of a step that no live worker has, if there is one.
@@ -190,7 +204,7 @@ impl Prepared {
             return Ok(None);
         }
         let hold = args.watch && output::styled() && !ctx.json;
-        WorkerProcess::start(handlers, &ctx.url, &self.files, hold).map(Some)
+        WorkerProcess::start(handlers, &ctx.url, &self.queues, &self.files, &self.warnings, hold).map(Some)
     }
 
     /// Says that the task waits, where nothing can be lent.
