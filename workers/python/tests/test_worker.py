@@ -229,13 +229,14 @@ def test_the_three_argument_form(bench: Bench) -> None:
             return {
                 "context": task.context,
                 "first": dependency_results.get_results("first"),
-                "envelope": dependency_results.get_result("first"),
+                "envelope": dependency_results.get_result("first")["result"],
+                "kept": dependency_results.get_result("first")["metadata"]["custom"],
                 "keys": dependency_results.keys(),
                 "name": workflow_step.name,
                 "attempts": workflow_step.attempts,
             }
 
-    function(bench, "first", lambda c: [1, 2])
+    function(bench, "first", lambda c: StepHandlerResult.success([1, 2], {"source": "cache"}))
     bench.registry.register("old", Old)
     task = bench.run(
         "name: t\nsteps:\n  - {name: first, handler: first}\n  - {name: s, handler: old, depends_on: [first]}\n",
@@ -244,7 +245,8 @@ def test_the_three_argument_form(bench: Bench) -> None:
     assert task["by_name"]["s"]["result"] == {
         "context": {"x": 1},
         "first": [1, 2],
-        "envelope": {"result": [1, 2], "metadata": {}},
+        "envelope": [1, 2],
+        "kept": {"source": "cache"},
         "keys": ["first"],
         "name": "s",
         "attempts": 0,

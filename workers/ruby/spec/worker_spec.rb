@@ -90,17 +90,20 @@ RSpec.describe TaskerCore::Worker do
 
   it "calls handlers of the three-argument form, and gives the constructor the step's configuration" do
     old = Class.new(TaskerCore::StepHandler::Base) do
-      def call(task, results, step) = [task.context["n"], results.get_results("a"), results["a"], step.name, config["k"]]
+      def call(task, results, step)
+        envelope = results["a"]
+        [task.context["n"], results.get_results("a"), *envelope.dig("metadata", "custom"), step.name, config["k"]]
+      end
     end
     bench.registry.register_handler("old", old)
-    bench.handler("h") { 5 }
+    bench.handler("h") { success(result: 5, metadata: { source: "cache" }) }
     task = bench.run(<<~YAML, { n: 1 })
       name: t
       steps:
         - {name: a, handler: h}
         - {name: s, handler: {callable: old, initialization: {k: v}}, depends_on: [a]}
     YAML
-    expect(task["by_name"]["s"]["result"]).to eq [1, 5, { "metadata" => {}, "result" => 5 }, "s", "v"]
+    expect(task["by_name"]["s"]["result"]).to eq [1, 5, %w[source cache], "s", "v"]
   end
 
   it "takes a callable for a class of handlers or a registered name, never for any other constant" do
