@@ -17,6 +17,7 @@ use tasker_runtime::{Attach, Engine, Given, Options, PreparedEvent, Session, Tem
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::disturb::Disturb;
+use crate::error_type::standard;
 use crate::job::{Job, Key};
 
 /// How often budgets and leases are looked at.
@@ -25,6 +26,8 @@ const TICK: Duration = Duration::from_millis(20);
 const HAND_BACK_MS: i64 = 200;
 /// Largest result, bytes.
 pub const RESULT_BYTES_MAX: usize = 64 << 20;
+/// Payloads up to this size are looked through in less time than an interpreter lock changes hands, bytes.
+const QUICK_BYTES_MAX: usize = 16 << 10;
 /// Hung handlers whose slots are given to other steps; more keep their slots.
 const ABANDONED_MAX: usize = 100;
 
@@ -593,6 +596,22 @@ impl Drop for WorkerCore {
     }
 }
 
+/// Whether handing in a report means looking through much: a large payload, or one that schemas are to be held against. A host with
+/// an interpreter lock gives it away for that. `events`: what publishers made, JSON.
+pub fn takes_long(job: &Job, report: &Report, events: Option<&[u8]>) -> bool {
+    let payload = match report {
+        Report::Success { result, metadata, .. } => result.len() + metadata.as_ref().map_or(0, String::len),
+        Report::Checkpoint { checkpoint, .. } => checkpoint.len(),
+        Report::Failure(failure) => failure.metadata.as_ref().map_or(0, String::len),
+        Report::Release { .. } => 0,
+    };
+    let step = job.definition();
+    let template = &job.info().workflow.template;
+    let has_schema = step.result_schema.is_some()
+        || step.publishes_events.iter().any(|e| tasker_core::event::schema(template, e).is_some());
+    has_schema || payload + events.map_or(0, <[u8]>::len) > QUICK_BYTES_MAX
+}
+
 /// A failure report without more than a message.
 pub fn failure(error_type: &str, message: String, retryable: bool) -> Report {
     Report::Failure(Box::new(Failure {
@@ -616,8 +635,20 @@ fn step_error(error_type: &str, message: String, retryable: bool) -> StepError {
     }
 }
 
-/// The report, or a failure where its payload cannot be stored.
-fn checked(report: Report) -> Report {
+/// The report, or a failure where its payload cannot be stored. A result of nothing is an empty object, so that every step has a
+/// result that dependents can look into.
+fn checked(mut report: Report) -> Report {
+    if let Report::Success { result, .. } = &mut report
+        && result.trim() == "null"
+    {
+        *result = "{}".into();
+    }
+    if let Report::Failure(failure) = &mut report {
+        let stored = standard(&failure.error.error_type);
+        if stored != failure.error.error_type {
+            failure.error.error_type = stored.to_string();
+        }
+    }
     let (payload, what) = match &report {
         Report::Success { result, .. } => (result, "result"),
         Report::Checkpoint { checkpoint, .. } => (checkpoint, "checkpoint"),

@@ -102,7 +102,7 @@ def test_a_value_error_fails_at_once(bench: Bench) -> None:
     step = task["by_name"]["s"]
     assert (task["status"], step["status"], len(step["history"])) == ("blocked_by_failures", "error", 1)
     assert step["error"]["message"] == "not a number"
-    assert step["error"]["error_type"] == "ValueError"
+    assert step["error"]["error_type"] == "value_error"
     assert step["error"]["retryable"] is False
     assert any("test_worker.py" in frame for frame in step["error"]["backtrace"])
 
@@ -299,7 +299,7 @@ def test_a_functional_handlers_error_goes_through_the_classifier(bench: Bench) -
     finally:
         HandlerRegistry._instance = before
     step = bench.run(one_step())["by_name"]["s"]
-    assert (step["status"], len(step["history"]), step["error"]["error_type"]) == ("error", 1, "KeyError")
+    assert (step["status"], len(step["history"]), step["error"]["error_type"]) == ("error", 1, "key_error")
 
 
 def _loop() -> Any:

@@ -129,9 +129,9 @@ RSpec.describe "handlers of every kind" do
         .to eq [["POST", "/b", '{"n":1}'], ["PUT", "/c", "[1]"], ["PATCH", "/d", "raw"], ["DELETE", "/e", nil]]
     end
 
-    { 400 => ["client_error", false], 401 => ["authentication_error", false], 404 => ["not_found", false],
-      408 => ["timeout", true], 425 => ["client_error", true], 429 => ["rate_limited", true],
-      500 => ["server_error", true], 501 => ["server_error", false], 503 => ["service_unavailable", true],
+    { 400 => ["client_error", false], 401 => ["authentication_error", false], 404 => ["not_found_error", false],
+      408 => ["timeout", true], 425 => ["client_error", true], 429 => ["rate_limit_error", true],
+      500 => ["server_error", true], 501 => ["server_error", false], 503 => ["service_unavailable_error", true],
       505 => ["server_error", false] }.each do |status, (type, retryable)|
       it "classifies #{status}" do
         2.times { @answers << [status, {}, {}] }

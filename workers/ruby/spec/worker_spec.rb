@@ -173,11 +173,11 @@ RSpec.describe TaskerCore::Worker do
   end
 
   {
-    "NoMemoryError" => [-> { raise NoMemoryError }, true],
-    "SystemStackError" => [-> { (deep = ->(n) { deep.call(n + 1) + 1 }).call(0) }, false],
-    "NotImplementedError" => [-> { raise NotImplementedError }, false],
-    "NoMethodError" => [-> { nil.nothing }, false],
-    "UncaughtThrowError" => [-> { throw :ball }, false],
+    "out_of_memory" => [-> { raise NoMemoryError }, true],
+    "recursion_error" => [-> { (deep = ->(n) { deep.call(n + 1) + 1 }).call(0) }, false],
+    "not_implemented_error" => [-> { raise NotImplementedError }, false],
+    "attribute_error" => [-> { nil.nothing }, false],
+    "value_error" => [-> { throw :ball }, false],
     "ThreadError" => [-> { Thread.exit }, true],
     "Fatal" => [-> { raise Class.new(Exception) { def self.name = "Shop::Fatal" } }, true] # rubocop:disable Lint/InheritException
   }.each do |name, (body, retryable)|

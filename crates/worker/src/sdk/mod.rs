@@ -2,6 +2,7 @@
 
 mod api;
 mod batch;
+mod classify;
 mod command;
 mod decision;
 mod publish;
@@ -25,6 +26,7 @@ use tasker_wire::{Error, Failure, Kind, Report, StepError as WireError, json_of}
 use tokio::runtime::Runtime;
 
 use crate::core::{Config, WorkerCore};
+use crate::error_type::standard;
 use crate::job::Job;
 use crate::testing::Faults;
 
@@ -131,18 +133,6 @@ families! {
     business_logic => "business_logic_error", false;
 }
 
-impl From<std::io::Error> for StepError {
-    fn from(error: std::io::Error) -> StepError {
-        StepError::new(error.to_string(), "io_error", true)
-    }
-}
-
-impl From<serde_json::Error> for StepError {
-    fn from(error: serde_json::Error) -> StepError {
-        StepError::validation(error.to_string())
-    }
-}
-
 impl From<Value> for StepOutcome {
     fn from(result: Value) -> StepOutcome {
         StepOutcome::Success { result, metadata: None }
@@ -192,10 +182,10 @@ impl StepError {
         let error_type = match status {
             401 => "authentication_error",
             403 => "authorization_error",
-            404 => "not_found",
+            404 => "not_found_error",
             408 | 504 => "timeout",
-            429 => "rate_limited",
-            503 => "service_unavailable",
+            429 => "rate_limit_error",
+            503 => "service_unavailable_error",
             500..=599 => "server_error",
             _ => "client_error",
         };
@@ -751,7 +741,9 @@ async fn run(core: Arc<WorkerCore>, code: Arc<Code>, handler: Arc<dyn StepHandle
 fn report(outcome: Result<StepOutcome, StepError>, execution_us: i64) -> Report {
     match outcome {
         Ok(StepOutcome::Success { result, metadata }) => {
-            Report::Success { result: result.to_string(), metadata: metadata.map(|m| m.to_string()), execution_us }
+            // Publishers look at the report before the core does, and nothing is an empty object to them as well.
+            let result = if result.is_null() { "{}".into() } else { result.to_string() };
+            Report::Success { result, metadata: metadata.map(|m| m.to_string()), execution_us }
         }
         Ok(StepOutcome::Checkpoint { cursor, items_processed, accumulated_results }) => Report::Checkpoint {
             checkpoint: json!({"cursor": cursor, "items_processed": items_processed, "accumulated_results": accumulated_results})
@@ -761,7 +753,7 @@ fn report(outcome: Result<StepOutcome, StepError>, execution_us: i64) -> Report 
         Err(error) => Report::Failure(Box::new(Failure {
             error: WireError {
                 message: error.message,
-                error_type: error.error_type,
+                error_type: standard(&error.error_type).into(),
                 error_code: error.error_code,
                 backtrace: Vec::new(),
                 retryable: error.retryable,
@@ -787,11 +779,7 @@ impl<F: Future<Output = Result<StepOutcome, StepError>> + Unpin> Future for Catc
         match std::panic::catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => {
-                let said = panic
-                    .downcast_ref::<&str>()
-                    .map(ToString::to_string)
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".into());
+                let said = publish::panicked(&*panic);
                 Poll::Ready(Err(StepError::retryable(format!("the handler panicked: {said}")).error_type("panic")))
             }
         }

@@ -110,7 +110,8 @@ class BasePublisher(ABC):
             if (emit or _to_subscribers(self.publisher_name, step))(event, payload, own if emit else metadata):
                 self.after_publish(event, payload, metadata)
             return True
-        except Exception as error:
+        # A publisher must fail no step, whatever it raises.
+        except BaseException as error:
             PublisherRegistry.instance().failed(self, event, error, payload)
             return False
 

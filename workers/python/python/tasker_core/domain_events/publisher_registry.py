@@ -11,7 +11,7 @@ from typing import Any, Optional, Union
 
 from tasker_core._current import wake_workers
 from tasker_core.domain_events.base_publisher import BasePublisher, DefaultPublisher, default_payload
-from tasker_core.serialization import load
+from tasker_core.serialization import SerializationError, dump, load
 from tasker_core.types.domain_event import (
     EventDeclaration,
     InProcessDomainEvent,
@@ -156,12 +156,24 @@ class PublisherRegistry:
                 error = self._failure.error
                 if error is not None:
                     # Nothing is lost because a publisher fails.
-                    note = {"publisher_error": f"{type(error).__name__}: {error}"}
-                    handed = [{"index": index, "payload": default_payload(result), "metadata": note}]
+                    handed = [_by_default(index, result, error)]
                 else:
                     self.stats["skipped"] += 1
             prepared.extend(handed or [{"index": index, "skip": True}])
         return prepared
+
+    def prepared_json(self, event: Any, result: StepResult) -> Optional[bytes]:
+        """As :meth:`prepare`, as JSON; ``None`` if no event of the step names a publisher."""
+        if not event.has_publishers:
+            return None
+        made = []
+        for prepared in self.prepare(event, result):
+            try:
+                made.append(dump(prepared, "event"))
+            except SerializationError as error:
+                _log.error("the payload of an event of step %s cannot be stored: %s", event.step_name, error)
+                made.append(dump(_by_default(prepared["index"], result, error)))
+        return b"[" + b",".join(made) + b"]"
 
     def published(self, event: InProcessDomainEvent, metadata: dict[str, Any]) -> None:
         """Tells the publisher of an event that it has been published."""
@@ -184,3 +196,8 @@ class PublisherRegistry:
             publisher.on_publish_error(event_name, error, payload)  # type: ignore[arg-type]
         except BaseException:
             _log.exception("publisher %s failed on its own failure", publisher.publisher_name)
+
+
+def _by_default(index: int, result: StepResult, error: BaseException) -> dict[str, Any]:
+    note = {"publisher_error": f"{type(error).__name__}: {error}"}
+    return {"index": index, "payload": default_payload(result), "metadata": note}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from tasker_core.errors.error_classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable
+from tasker_core.errors.error_classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable, kind_of
 
 __all__ = [
     "AuthenticationError",
@@ -26,6 +26,7 @@ __all__ = [
     "get_classifier",
     "is_permanent",
     "is_retryable",
+    "kind_of",
 ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import sys
 from typing import TypedDict
 
-__all__ = ["Classification", "ErrorClassifier", "get_classifier", "is_permanent", "is_retryable"]
+__all__ = ["Classification", "ErrorClassifier", "get_classifier", "is_permanent", "is_retryable", "kind_of"]
 
 
 class Classification(TypedDict):
@@ -30,10 +32,104 @@ PERMANENT: tuple[type[BaseException], ...] = (
     SyntaxError,
     ArithmeticError,
     RecursionError,
+    StopIteration,
+    StopAsyncIteration,
     re.error,
 )
 # Trouble with the world: it may have passed by the next attempt.
 RETRYABLE: tuple[type[BaseException], ...] = (ConnectionError, TimeoutError, OSError)
+# Text that is not what it should be; by name, so that no library is loaded for it.
+_PERMANENT_NAMES = frozenset({"_csv.Error", "struct.error", "yaml.error.YAMLError", "httpx.InvalidURL"})
+
+# Kinds of trouble by class: the same words in every language, where a class of the language or of a library is meant
+# that has another name elsewhere.
+_KINDS = {
+    "builtins.TypeError": "type_error",
+    "builtins.ValueError": "value_error",
+    "builtins.KeyError": "key_error",
+    "builtins.IndexError": "index_error",
+    "builtins.LookupError": "key_error",
+    "builtins.AttributeError": "attribute_error",
+    "builtins.NameError": "name_error",
+    "builtins.ArithmeticError": "arithmetic_error",
+    "builtins.NotImplementedError": "not_implemented_error",
+    "builtins.AssertionError": "assertion_error",
+    "builtins.ImportError": "import_error",
+    "builtins.SyntaxError": "syntax_error",
+    "builtins.RecursionError": "recursion_error",
+    "builtins.StopIteration": "iteration_error",
+    "builtins.StopAsyncIteration": "iteration_error",
+    "builtins.UnicodeError": "encoding_error",
+    "builtins.ConnectionError": "network_error",
+    "builtins.TimeoutError": "timeout",
+    "builtins.OSError": "io_error",
+    "builtins.EOFError": "io_error",
+    "builtins.MemoryError": "out_of_memory",
+    "asyncio.exceptions.TimeoutError": "timeout",
+    "concurrent.futures._base.TimeoutError": "timeout",
+    "socket.timeout": "timeout",
+    "socket.gaierror": "network_error",
+    "socket.herror": "network_error",
+    "ssl.SSLError": "network_error",
+    "urllib.error.URLError": "network_error",
+    "http.client.HTTPException": "network_error",
+    "json.decoder.JSONDecodeError": "json_error",
+    "re.error": "regex_error",
+    "re.PatternError": "regex_error",
+    "_csv.Error": "csv_error",
+    "xml.etree.ElementTree.ParseError": "xml_error",
+    "struct.error": "value_error",
+    "yaml.error.YAMLError": "yaml_error",
+    "httpx.TimeoutException": "timeout",
+    "httpx.TransportError": "network_error",
+    "httpx.InvalidURL": "value_error",
+    "requests.exceptions.Timeout": "timeout",
+    "requests.exceptions.ConnectionError": "network_error",
+}
+# Errors of the network that have no class of their own.
+_UNREACHABLE = frozenset(
+    getattr(errno, name)
+    for name in ["EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "EHOSTDOWN", "ENOTCONN", "EADDRINUSE", "EADDRNOTAVAIL"]
+    if hasattr(errno, name)
+)
+# What an older Python does not list.
+_COMMON = (
+    "_csv",
+    "asyncio",
+    "concurrent",
+    "decimal",
+    "http",
+    "json",
+    "re",
+    "socket",
+    "sre_constants",
+    "ssl",
+    "struct",
+    "urllib",
+    "xml",
+)
+# Modules whose classes stand for what they are derived from; those of programs stand for themselves.
+_LIBRARIES = frozenset({"builtins", "yaml", "httpx", "requests", *getattr(sys, "stdlib_module_names", _COMMON)})
+
+
+def _name(family: type) -> str:
+    # A class that was made by code without a module has none.
+    return f"{getattr(family, '__module__', '')}.{family.__qualname__}"
+
+
+def kind_of(exception: BaseException) -> str:
+    """The word that is stored for an exception: its own ``error_type``, the kind of trouble, else its class's name."""
+    said = getattr(exception, "error_type", None)
+    if isinstance(said, str) and said:
+        return said
+    if type(exception) is OSError and exception.errno in _UNREACHABLE:
+        return "network_error"
+    if _name(type(exception)).partition(".")[0] in _LIBRARIES:
+        for family in type(exception).__mro__:
+            kind = _KINDS.get(_name(family))
+            if kind is not None:
+                return kind
+    return type(exception).__name__
 
 
 class ErrorClassifier:
@@ -64,7 +160,9 @@ class ErrorClassifier:
         if isinstance(explicit, bool):
             return {"error_type": name, "retryable": explicit, "classification": "explicit_attribute"}
         # Whoever asks the process to end would ask again.
-        if isinstance(exception, (*self.PERMANENT_ERROR_CLASSES, SystemExit, KeyboardInterrupt)):
+        names = {_name(family) for family in type(exception).__mro__}
+        leaves = (SystemExit, KeyboardInterrupt)
+        if isinstance(exception, (*self.PERMANENT_ERROR_CLASSES, *leaves)) or names & _PERMANENT_NAMES:
             return {"error_type": name, "retryable": False, "classification": "permanent_class"}
         if isinstance(exception, self.RETRYABLE_ERROR_CLASSES):
             return {"error_type": name, "retryable": True, "classification": "retryable_class"}

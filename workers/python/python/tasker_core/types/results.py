@@ -266,7 +266,7 @@ class StepHandlerCallResult(BaseModel):
     @staticmethod
     def from_exception(error: BaseException) -> StepHandlerResult:
         """The failure an exception stands for, by the classifier. A group is judged by its parts."""
-        from tasker_core.errors.error_classifier import get_classifier
+        from tasker_core.errors.error_classifier import get_classifier, kind_of
 
         parts = _parts(error)
         classified = [(part, get_classifier().classify(part)) for part in parts]
@@ -282,7 +282,7 @@ class StepHandlerCallResult(BaseModel):
         code = getattr(part, "error_code", None)
         failure = StepHandlerResult.failure(
             message,
-            verdict["error_type"],
+            kind_of(part),
             verdict["retryable"],
             metadata if isinstance(metadata, dict) else None,
             str(code) if isinstance(code, (str, int)) else None,

@@ -245,11 +245,13 @@ class StepExecutionSubscriber:
             self._failed(event, error, started)
 
     def _succeeded(self, event: Any, result: StepHandlerResult, started: int) -> None:
-        payload = dump({} if result.result is None else result.result)
+        value = {} if result.result is None else result.result
+        payload = dump(value)
         metadata = dump(result.metadata, "metadata") if result.metadata else None
         events = None
         if event.has_publishers:
-            events = self._events(event, StepResult(success=True, result=result.result, metadata=result.metadata or {}))
+            told = StepResult(success=True, result=value, metadata=result.metadata or {})
+            events = PublisherRegistry.instance().prepared_json(event, told)
         self.native.finish_success(event, payload, metadata, _us(started), events)
         if self.event_bridge.has_listeners(EventNames.STEP_COMPLETION_SENT):
             self._completed(event, True, None, started)
@@ -309,21 +311,10 @@ class StepExecutionSubscriber:
             _dump_or_note(context) if context else None,
             _dump_or_note(failure.metadata) if failure.metadata else None,
             _us(started),
-            self._events(event, _told(failure, message)) if event.has_publishers else None,
+            PublisherRegistry.instance().prepared_json(event, _told(failure, message)),
         )
         if self.event_bridge.has_listeners(EventNames.STEP_COMPLETION_SENT):
             self._completed(event, False, message, started)
-
-    def _events(self, event: Any, result: StepResult) -> bytes:
-        prepared = []
-        for one in PublisherRegistry.instance().prepare(event, result):
-            try:
-                dump(one, "event")
-            except SerializationError as error:
-                _log.error("an event of step %s cannot be published: %s", event.step_name, error)
-                one = {"index": one["index"], "skip": True}
-            prepared.append(one)
-        return dump(prepared, "events")
 
     def _completed(self, event: Any, success: bool, message: Optional[str], started: int) -> None:
         self.event_bridge.publish(

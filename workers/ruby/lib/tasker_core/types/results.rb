@@ -147,11 +147,11 @@ module TaskerCore
       #
       # @return [Error] its metadata has the error's own, and `context`, `retry_after` or `exception_class`
       def from_exception(error)
-        classified = Errors::ErrorClassifier.classify(error)
+        classifier = Errors::ErrorClassifier
         metadata = asked(error, :metadata)
         retry_after = asked(error, :retry_after)
-        error(message: message_of(error), error_type: spelled(error, classified[:error_type]),
-              error_code: asked(error, :error_code), retryable: classified[:retryable],
+        error(message: message_of(error), error_type: spelled(error, classifier.kind_of(error)),
+              error_code: asked(error, :error_code), retryable: classifier.retryable?(error),
               metadata: { **(metadata.is_a?(Hash) ? metadata : {}), **about(error, retry_after) },
               retry_after: seconds(retry_after), status_code: status(asked(error, :status_code)), exception: error)
       end

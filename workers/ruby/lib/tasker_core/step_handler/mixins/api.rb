@@ -97,7 +97,9 @@ module TaskerCore
       module API
         # Stands for "no body".
         NOTHING = {}.freeze
-        private_constant :NOTHING
+        # Fields of a body that may say what went wrong.
+        MESSAGE_FIELDS = %w[error message detail error_message msg].freeze
+        private_constant :NOTHING, :MESSAGE_FIELDS
 
         def capabilities = (defined?(super) ? super : ["process"]) | %w[http http_client api_integration]
 
@@ -218,8 +220,8 @@ module TaskerCore
           raise Errors::PermanentError.new(message, error_code: "HTTP_#{answer.status_code}", context:)
         end
 
-        # A success. Of an answer: `result`, or the body, and with `include_response` its headers as metadata. With
-        # `data:`, a result of `data status headers execution_time_ms`.
+        # A success. Of an answer: `result`, or the body (under `data` unless it is a hash), and with `include_response` its
+        # headers as metadata. With `data:`, a result of `data status headers execution_time_ms`.
         #
         # @param response [ApiResponse, nil]
         # @param execution_time_ms [Numeric, nil] milliseconds
@@ -233,7 +235,8 @@ module TaskerCore
 
           about = { status_code: response.status_code, **metadata }
           about[:headers] = ApiResponse.shown(response.headers) if include_response
-          Types::StepHandlerCallResult.success(result: result.nil? ? response.body : result, metadata: about)
+          result = response.body.is_a?(Hash) ? response.body : { "data" => response.body } if result.nil?
+          Types::StepHandlerCallResult.success(result:, metadata: about)
         end
 
         # A failure that is tried again as the status says; Retry-After of a 429 or 503 is kept to.
@@ -268,7 +271,7 @@ module TaskerCore
           after = headers.to_h.find { |name, _| name.to_s.casecmp?("retry-after") }&.last if [429, 503].include?(status)
           about = { api_call: true, status:, headers: ApiResponse.shown(headers), execution_time_ms: }.compact
           Types::StepHandlerCallResult.error(
-            message: message || "the server answered #{status}",
+            message: message || "HTTP #{status}",
             error_type: error_type || (status ? ApiResponse.error_type_of(status) : "handler_error"),
             error_code: status && "HTTP_#{status}", retryable: status.nil? || ApiResponse.retryable_status?(status),
             metadata: about.merge(metadata), status_code: status,
@@ -276,9 +279,13 @@ module TaskerCore
           )
         end
 
+        # The status with what the body says went wrong, or else the reason phrase.
         def default_message(answer)
-          reason = answer.raw.respond_to?(:reason_phrase) ? answer.raw.reason_phrase : nil
-          "the server answered #{answer.status_code} #{reason}".rstrip
+          body = answer.body.is_a?(Hash) ? answer.body : {}
+          said = MESSAGE_FIELDS.map { |name| body[name] }.find { |value| value && value != "" }
+          said = said["message"] || said if said.is_a?(Hash)
+          said ||= answer.raw.respond_to?(:reason_phrase) ? answer.raw.reason_phrase : nil
+          said.to_s.empty? ? "HTTP #{answer.status_code}" : "HTTP #{answer.status_code}: #{said}"
         end
 
         def short_body(body) = body.is_a?(String) ? body[0, 1000].scrub : body
