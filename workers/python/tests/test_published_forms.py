@@ -165,6 +165,8 @@ def test_a_subscriber_of_the_process_runs_no_step_twice(bench: Bench, monkeypatc
     bench.run(one_step())
     second.stop()
     assert (len(runs), len(heard)) == (1, 1)
+    # A mapping, as the published event has it.
+    assert heard[0].task_sequence_step["workflow_step"]["name"] == "s"
 
 
 def test_texts_stand_for_lists_of_one(bench: Bench) -> None:

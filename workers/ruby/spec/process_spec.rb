@@ -33,6 +33,12 @@ RSpec.describe "a Ruby process with a worker" do
     expect([out, err, status.exitstatus]).to eq ["", "", 0]
   end
 
+  it "writes log lines without fields as they are" do
+    _, err, = ruby('w = start; TaskerCore::Logger.warn("plain"); TaskerCore::Logger.warn("rich", n: 1); w.shutdown!')
+    plain, rich = err.lines(chomp: true)
+    expect([plain[/WARN.*/], rich[/n\W+1/].nil?]).to eq ["WARN plain", false]
+  end
+
   it "ends with code 0 although a worker runs" do
     out, err, status = ruby("start; puts :end")
     expect([out, err, status.exitstatus]).to eq ["end\n", "", 0]
@@ -56,6 +62,42 @@ RSpec.describe "a Ruby process with a worker" do
     RUBY
     expect(err.split).to eq %w[forked forked forked complete]
     expect([out.split, status.exitstatus]).to eq [%w[0 complete], 0]
+  end
+
+  it "goes on with a client that was used before a fork, in both processes" do
+    out, err, status = ruby(<<~'RUBY')
+      start.shutdown!
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      client.create_task(name: "t")
+      pid = fork do
+        client.create_task(name: "t")
+        TaskerCore::Client.new(url: "sqlite://t.db").create_task(name: "t")
+        warn client.list_tasks["total"]
+        exit! 0
+      end
+      Process.wait(pid)
+      client.create_task(name: "t")
+      puts $?.exitstatus, client.list_tasks["total"]
+    RUBY
+    expect([out.split, err.split, status.exitstatus]).to eq [%w[0 4], %w[3], 0]
+  end
+
+  it "hears Ctrl-C while a client waits for a server" do
+    out, = ruby(<<~'RUBY', before: "")
+      require "tasker_core"
+      require "socket"
+      mute = TCPServer.new("127.0.0.1", 0)
+      Thread.new do
+        @heard = mute.accept
+        Process.kill("INT", Process.pid)
+      end
+      begin
+        TaskerCore::Client.new(url: "tasker://127.0.0.1:#{mute.addr[1]}").health_check
+      rescue Exception => e
+        puts e.class
+      end
+    RUBY
+    expect(out).to eq "Interrupt\n"
   end
 
   it "hears Ctrl-C, Thread#kill and Timeout while it polls" do

@@ -294,6 +294,17 @@ RSpec.describe "the published forms" do
       expect(runs.size).to eq 1
     end
 
+    it "come to listeners with their task, step and results" do
+      heard = Thread::Queue.new
+      bridge = TaskerCore::Worker::EventBridge.instance
+      listener = ->(event) { heard << event.task_sequence_step }
+      bridge.subscribe(TaskerCore::Worker::EventNames::STEP_EXECUTION_RECEIVED, listener)
+      bench.handler("h") { 1 }
+      bench.run(one_step)
+      bridge.unsubscribe(TaskerCore::Worker::EventNames::STEP_EXECUTION_RECEIVED, listener)
+      expect(heard.pop(true).workflow_step.name).to eq "s"
+    end
+
     def folder(files)
       files.each do |name, code|
         path = File.join(@folder, name)

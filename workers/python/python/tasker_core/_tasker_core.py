@@ -93,14 +93,13 @@ def complete_step_event(event_id: str, completion_data: Any) -> bool:
         error_code=error.get("error_code"),
         retryable=bool(error.get("retryable", True)),
     )
-    events = dump(PublisherRegistry.instance().prepare(event, told), "events") if event.has_publishers else None
+    events = PublisherRegistry.instance().prepared_json(event, told)
     if told.success:
-        worker.finish_success(event, dump(result.get("result")), custom_json, execution_us, events)
-        return True
+        return bool(worker.finish_success(event, dump(result.get("result")), custom_json, execution_us, events))
     retry_after = seconds(metadata.get("retry_after_seconds"))
     context = error.get("context") or error.get("metadata")
     backtrace = error.get("backtrace") or (error.get("stack_trace") or "").splitlines() or None
-    worker.finish_failure(
+    ended = worker.finish_failure(
         event,
         str(error.get("message") or "the handler gave no message"),
         str(error.get("error_type") or "handler_error"),
@@ -114,7 +113,7 @@ def complete_step_event(event_id: str, completion_data: Any) -> bool:
         execution_us,
         events,
     )
-    return True
+    return bool(ended)
 
 
 def _plain(given: Any) -> dict[str, Any]:
@@ -131,17 +130,17 @@ def checkpoint_yield_step_event(event_id: str, checkpoint_data: Any) -> bool:
     """Hands in a checkpoint ``{cursor, items_processed, accumulated_results}``; whether the event was still open."""
     worker = current_worker()
     event = worker.find(event_id)
-    if event is None:
+    if event is None or event.cancelled:
         return False
     checkpoint = _plain(checkpoint_data)
     accumulated = checkpoint.get("accumulated_results")
-    worker.finish_checkpoint(
+    ended = worker.finish_checkpoint(
         event,
         dump(checkpoint.get("cursor"), "cursor"),
         int(checkpoint.get("items_processed") or 0),
         None if accumulated is None else dump(accumulated, "accumulated results"),
     )
-    return True
+    return bool(ended)
 
 
 def get_ffi_dispatch_metrics() -> dict[str, Any]:

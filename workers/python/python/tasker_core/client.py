@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import threading
 import time
+import weakref
 from typing import Any, Optional
 
 from tasker_core._url import default_url
@@ -90,6 +92,9 @@ class TaskerClient:
         self._native = native
         self._closed = False
         self._lock = threading.Lock()
+        if native is None:
+            with _OPENERS_LOCK:
+                _OPENERS.add(self)
 
     def _call(self, op: str, args: dict[str, Any]) -> Any:
         from tasker_core import _native
@@ -97,7 +102,7 @@ class TaskerClient:
         try:
             with self._lock:
                 if self._closed:
-                    raise ClientError("the client is closed", "client_closed", "make a new TaskerClient")
+                    raise ClientError("the client has been closed", "client_closed", "make a new one")
                 native = self._native = self._native or _native.NativeClient(self.url)
             return load(native.call(op, dump(args, "request")))
         except _native.TaskerNativeError as error:
@@ -320,8 +325,48 @@ class TaskerClient:
                 self._native.close()
                 self._native = None
 
+    def _park(self) -> None:
+        """Lets the engine go until the next call."""
+        with self._lock:
+            if self._native is not None:
+                self._native.close()
+                self._native = None
+
+    def _begin_anew(self) -> None:
+        """In a forked child: what was opened, and whoever held the lock, is in the parent."""
+        self._lock = threading.Lock()
+        self._native = None
+
     def __enter__(self) -> TaskerClient:
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+# Clients that open an engine by themselves, as web servers do before they fork. SQLite's locks do not survive it, so
+# files are let go before it; both sides open theirs with their next call. A running worker keeps its file, and children
+# are refused it.
+_OPENERS: weakref.WeakSet[TaskerClient] = weakref.WeakSet()
+_OPENERS_LOCK = threading.Lock()
+
+
+def _before_fork() -> None:
+    _OPENERS_LOCK.acquire()
+    for client in list(_OPENERS):
+        if client.url.startswith("sqlite:") and client.url != "sqlite::memory:":
+            client._park()
+
+
+def _after_fork_in_parent() -> None:
+    _OPENERS_LOCK.release()
+
+
+def _after_fork_in_child() -> None:
+    _OPENERS_LOCK.release()
+    for client in list(_OPENERS):
+        client._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -30,7 +30,24 @@ module TaskerCore
     # Longest wait without a look at interrupts, seconds.
     WAIT_SLICE = 0.05
     SHARED_LOCK = Mutex.new
-    private_constant :SHARED_LOCK
+    # Clients that open an engine by themselves, as web servers do before they fork.
+    OPENERS = ObjectSpace::WeakMap.new
+    OPENERS_LOCK = Mutex.new
+    private_constant :SHARED_LOCK, :OPENERS, :OPENERS_LOCK
+
+    # SQLite's locks do not survive a fork, so files are let go before it; both sides open theirs with their next call. A
+    # running worker keeps its file, and children are refused it.
+    module Forks
+      def _fork
+        clients = Client.openers
+        clients.each(&:park)
+        pid = super
+        clients.each(&:begin_anew) if pid.zero?
+        pid
+      end
+    end
+    private_constant :Forks
+    Process.singleton_class.prepend(Forks) if Process.respond_to?(:_fork)
 
     attr_reader :url
 
@@ -43,9 +60,13 @@ module TaskerCore
       @source_system = source_system
       @native = native
       @lock = Mutex.new
+      OPENERS_LOCK.synchronize { OPENERS[self] = self } if native.nil?
     end
 
     class << self
+      # @api private
+      def openers = OPENERS_LOCK.synchronize { OPENERS.keys }
+
       # The functions below, by a client of the default URL: that of the running worker if there is one. Answers have
       # readers, and are hashes besides.
       #
@@ -253,10 +274,30 @@ module TaskerCore
       end
     end
 
+    # Lets the engine of a file go until the next call.
+    #
+    # @api private
+    def park
+      return if @url == "sqlite::memory:" || !@url.start_with?("sqlite:")
+
+      @lock.synchronize do
+        @native&.close
+        @native = nil
+      end
+    end
+
+    # In a forked child: what was opened, and whoever held the lock, is in the parent.
+    #
+    # @api private
+    def begin_anew
+      @lock = Mutex.new
+      @native = nil
+    end
+
     # One operation of the core, JSON in and out.
     def call(operation, args)
       native = @lock.synchronize do
-        raise ClientError.new("the client was closed", "client_closed", "make another one") if @closed
+        raise ClientError.new("the client has been closed", "client_closed", "make a new one") if @closed
 
         @native ||= Native::NativeClient.new(@url)
       end
