@@ -31,7 +31,7 @@ module TaskerCore
       def self.instance = LOCK.synchronize { @instance ||= new }
       def self.reset_instance! = LOCK.synchronize { @instance = nil }
 
-      # @param parent [EventBridge, nil] hears everything but received steps
+      # @param parent [EventBridge, nil] hears everything as well
       def initialize(parent: nil)
         @parent = parent
         @lock = Mutex.new
@@ -102,17 +102,25 @@ module TaskerCore
       end
 
       # Hands values to every listener of a name; whether anyone listens.
-      def publish(name, *values)
+      def publish(name, *values) = spread(name, values, passed_on: false)
+
+      # The worker whose step it is runs it; another subscriber that listens to the process would run it again.
+      def spread(name, values, passed_on:)
         heard = listeners(name)
+        heard = heard.reject { |listener| runs_steps?(listener) } if passed_on
         heard.each do |listener|
           listener.call(*values)
         # A listener must stop no other, nor the thread it is called in, whatever it raises.
         rescue Exception => e # rubocop:disable Lint/RescueException
           broken(name, e)
         end
-        above = name == EventNames::STEP_EXECUTION_RECEIVED ? false : @parent&.publish(name, *values)
+        above = @parent&.spread(name, values, passed_on: true)
         !heard.empty? || above || false
       end
+      protected :spread
+
+      def runs_steps?(listener) = listener.is_a?(Method) && listener.receiver.is_a?(StepExecutionSubscriber)
+      private :runs_steps?
 
       def broken(name, error)
         said = "a listener of #{name} raised #{error.class}: #{error.message}"
