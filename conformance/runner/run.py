@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -18,6 +19,9 @@ from typing import Any
 import yaml
 from tasker_core import ClientError, TaskerClient
 from tasker_core._native import NativeClient
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 30
@@ -36,6 +40,25 @@ def load_cases(only: str | None) -> list[dict[str, Any]]:
     if doubled:
         raise SystemExit(f"cases of the same name: {', '.join(sorted(doubled))}")
     return [case for case in cases if only is None or only in case["name"]]
+
+
+def classification_cases(language: str, only: str | None) -> list[dict[str, Any]]:
+    """A case for each kind of trouble a language has."""
+    cases = []
+    for row in yaml.safe_load((ROOT / "classification.yaml").read_text(encoding="utf-8")):
+        name = f"trouble-{row['kind'].replace('_', '-')}"
+        if row[language].startswith("-") or (only is not None and only not in name):
+            continue
+        retryable = row["retryable"]
+        error = {key: row[key] for key in ("error_type", "retryable", "message", "error_code") if key in row}
+        outcomes = ["failed"] * (2 if retryable else 1)
+        step = {"status": "error", "attempts": len(outcomes), "outcomes": outcomes, "error": error, "has_message": True}
+        program = f"initialization: {{program: [{{trouble: {row['kind']}}}]}}"
+        template = "name: trouble\nsteps:\n  - name: s\n    retry: {max_attempts: 2, backoff: none}\n"
+        template += f'    handler: {{callable: "{{{{program}}}}", {program}}}\n'
+        expect = {"status": "blocked_by_failures", "steps": {"s": step}}
+        cases.append({"name": name, "file": "classification.yaml", "template": template, "expect": expect})
+    return cases
 
 
 # Bad conditions: one slot, leases about as short as two looks at the clock,
@@ -127,12 +150,23 @@ class Host:
         return code or served
 
 
+UNIQUE = itertools.count()
+
+
+@functools.cache
+def service() -> Service:
+    """The HTTP service of the cases that want one, until this program ends."""
+    return Service()
+
+
 def case_templates(case: dict[str, Any]) -> list[str]:
     """The YAML of a case, its namespace filled in where it has none."""
     texts = case.get("templates") or [case["template"]]
     filled = []
     for text in texts:
         text = text.replace("{{program}}", "conformance.program")
+        if "{{http}}" in text:
+            text = text.replace("{{http}}", service().url).replace("{{unique}}", f"n{next(UNIQUE)}")
         for word, other in case.get("replace", {}).items():
             text = text.replace(word, other)
         if "namespace_name:" not in text:
@@ -182,6 +216,7 @@ def observe(client: TaskerClient, uuid: str, nasty: bool = False) -> dict[str, A
         steps[step["name"]] = {
             **step,
             "outcomes": [a["outcome"] for a in history],
+            "has_message": bool((step["error"] or {}).get("message")),
             "waits_ms": waits,
             "custom": (step["metadata"] or {}).get("custom"),
             "first_error": next((a["error"] for a in history if a["error"]), None),
@@ -320,14 +355,22 @@ def check_vectors(client: TaskerClient) -> list[tuple[str, list[str]]]:
         answer = native.call("get_step", json.dumps({"task_uuid": uuid, "step": "echo"}).encode()).decode()
         found = re.search(r'"result":(.*?),"error":null,"metadata":', answer, re.DOTALL)
         got = found.group(1) if found else answer
-        wrong = [] if got == sent else [f"{sent[:200]} came back as {got[:200]}"]
+        wanted = vector.get("back", sent)
+        wrong = [] if got == wanted else [f"{sent[:200]} came back as {got[:200]}"]
         outcomes.append((f"vector {vector['name']}", wrong))
-    uuid = client.create_tasks([{"name": "event", "namespace": "vectors", "context": {"n": 1}, "tags": ["a"]}])[0][
-        "task_uuid"
-    ]
+    # By whom it is asked for is up to each client, and not to the hosts.
+    request = {"name": "event", "namespace": "vectors", "context": {"n": 1}, "tags": ["a"]}
+    uuid = client.create_tasks([{**request, "initiator": "api", "source_system": "api"}])[0]["task_uuid"]
     client.wait(uuid, WAIT_SECONDS)
+    event = client.get_step(uuid, "second")["result"]
+    # What differs from run to run; that it is there counts.
+    for envelope in event["dependency_results"].values():
+        known = {"execution_time_ms": "MS", "worker_id": "WORKER"}
+        envelope["metadata"].update(
+            {key: word for key, word in known.items() if envelope["metadata"].get(key) is not None}
+        )
     event = json.dumps(
-        client.get_step(uuid, "second")["result"],
+        event,
         indent=1,
         ensure_ascii=False,
         sort_keys=True,
@@ -341,6 +384,9 @@ def check_vectors(client: TaskerClient) -> list[tuple[str, list[str]]]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--worker-cmd", help="command of the host; gets --url and --templates")
+    parser.add_argument(
+        "--language", choices=["python", "ruby", "rust"], help="of the host: runs classification.yaml as well"
+    )
     parser.add_argument("--nasty", action="store_true", help="under bad conditions: see NASTY")
     parser.add_argument("--store", choices=STORES, default=STORES[0], help="what the cases run on")
     parser.add_argument("--remote", action="store_true", help="through `tasker serve` before the store")
@@ -350,6 +396,9 @@ def main() -> int:
     python_host = [sys.executable, str(ROOT / "hosts" / "python" / "host.py")]
     command = shlex.split(given.worker_cmd) if given.worker_cmd else python_host
     cases = load_cases(given.only)
+    language = given.language or (None if given.worker_cmd else "python")
+    if language is not None:
+        cases += classification_cases(language, given.only)
     told: dict[str, list[str]] = {}
 
     def tell(name: str, wrong: list[str]) -> None:
@@ -403,7 +452,9 @@ namespace_name: vectors
 version: 1.2.3
 steps:
   - name: first
-    handler: {callable: conformance.program, initialization: {program: [{return: {x: [1, 2.50]}}]}}
+    handler:
+      callable: conformance.program
+      initialization: {program: [{return: {x: [1, 2.50]}, metadata: {kept: true}}]}
   - name: second
     description: gives its own event
     depends_on: [first]

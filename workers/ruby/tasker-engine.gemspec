@@ -25,6 +25,8 @@ Gem::Specification.new do |spec|
   spec.metadata = { "rubygems_mfa_required" => "true", "source_code_uri" => said["repository"] }
   spec.bindir = "exe"
   spec.executables = %w[tasker tasker-ruby]
+  # Handlers rely on its extensions of Ruby's own classes; 6.1 is what Debian 12 has.
+  spec.add_dependency "activesupport", ">= 6.1"
   # Handlers of HTTP services use it; 1.1 is what Debian 12 has.
   spec.add_dependency "faraday", ">= 1.1", "< 3"
 

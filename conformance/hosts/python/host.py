@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tasker_core import (
+    ApiHandler,
     HandlerRegistry,
     StepContext,
     StepHandler,
@@ -26,6 +28,8 @@ from tasker_core.domain_events import (
     StepResult,
     SubscriberRegistry,
 )
+
+TROUBLE = yaml.safe_load((Path(__file__).parents[2] / "classification.yaml").read_text(encoding="utf-8"))
 
 RAISES: dict[str, Any] = {
     "permanent": errors.PermanentError,
@@ -94,6 +98,8 @@ class Program(StepHandler):
                     done = self._run(statement["do"])
                     if done is not None:
                         return done
+            elif "trouble" in statement:
+                return self._trouble(statement["trouble"])
             elif "until_cancelled" in statement:
                 while not self.context.cancelled:
                     time.sleep(0.001)
@@ -114,6 +120,12 @@ class Program(StepHandler):
             raise kind(message, **said)
         raise AssertionError(f"unknown statement {statement}")
 
+    def _trouble(self, kind: str) -> Any:
+        code = next(row["python"] for row in TROUBLE if row["kind"] == kind)
+        names: dict[str, Any] = {"errors": errors, "self": self}
+        exec(compile(f"def trouble(self):\n    {code}\n", "trouble", "exec"), names)
+        return names["trouble"](self)
+
     def _value(self, expression: Any) -> Any:
         if isinstance(expression, list):
             return [self._value(item) for item in expression]
@@ -132,7 +144,11 @@ class Program(StepHandler):
         simple = {
             "$input": lambda: context.get_input(given),
             "$dep": lambda: get(context.get_dependency_result(given[0]), given[1:]),
-            "$deps": lambda: context.get_all_dependency_results(given),
+            "$deps": lambda: {
+                name: context.get_dependency_result(name)
+                for name in context.get_dependency_result_keys()
+                if name.startswith(given)
+            },
             "$config": lambda: context.get_config(given),
             "$inputs": lambda: get(context.step_inputs, given),
             "$checkpoint": lambda: (context.checkpoint or {}).get(given),
@@ -163,6 +179,21 @@ class Program(StepHandler):
             "$values": lambda: [given[k] for k in sorted(given)],
         }
         return simple[name]()
+
+
+class Service(ApiHandler):
+    """Makes the request of its step and gives what came of it."""
+
+    handler_name = "conformance.api"
+
+    def call(self, context: StepContext) -> Any:
+        self.base_url = context.get_config("base_url")
+        self.default_timeout = context.get_config("timeout") or 30.0
+        body = context.get_config("body")
+        options = {} if body is None else {"json": body}
+        send = getattr(self, context.get_config("method").lower())
+        response = send(context.get_config("path"), **options)
+        return self.api_success(response) if response.ok else self.api_failure(response)
 
 
 HEARD: dict[tuple[str, str], list[Any]] = {}
@@ -227,6 +258,7 @@ def main() -> int:
     given = parser.parse_args()
     registry = HandlerRegistry()
     registry.register(Program)
+    registry.register(Service)
     SubscriberRegistry.instance().register(Listener).start()
     PublisherRegistry.instance().register(Wrap)
     worker = Worker.start(

@@ -4,9 +4,11 @@
 $LOAD_PATH.unshift(File.expand_path("../../../workers/ruby/lib", __dir__))
 require "json"
 require "optparse"
+require "yaml"
 require "tasker_core"
 
-include TaskerCore # rubocop:disable Style/MixinUsage -- a script
+# Not included: a library that is loaded later and opens a class of the same name would open the gem's.
+%i[StepHandler Errors DomainEvents Registry Worker].each { |name| Object.const_set(name, TaskerCore.const_get(name)) }
 
 RAISES = {
   "permanent" => Errors::PermanentError, "retryable" => Errors::RetryableError, "validation" => Errors::ValidationError,
@@ -15,6 +17,8 @@ RAISES = {
   "missing_key" => KeyError, "connection" => Errno::ECONNREFUSED, "os" => Errno::EIO,
   "unknown" => Class.new(StandardError) { def self.name = "UnheardOf" }
 }.freeze
+
+TROUBLE = YAML.safe_load(File.read(File.expand_path("../../classification.yaml", __dir__)))
 
 HEARD = Hash.new { |all, key| all[key] = [] }
 AFTER = Hash.new { |all, key| all[key] = [] }
@@ -99,6 +103,7 @@ class Program < StepHandler::Base
           done = run(statement["do"])
           return done unless done.nil?
         end
+      when "trouble" then return trouble(statement["trouble"])
       when "until_cancelled" then sleep(0.001) until @context.cancelled?
       else return finish(statement)
       end
@@ -120,6 +125,9 @@ class Program < StepHandler::Base
       raise said.empty? ? kind.new(message) : kind.new(message, **said)
     end
   end
+
+  # Raises the kind of trouble, or returns what makes it.
+  def trouble(kind) = instance_eval(TROUBLE.find { |row| row["kind"] == kind }["ruby"], "trouble", 1)
 
   def named(expressions) = expressions.to_h { |key, expression| [key.to_sym, value(expression)] }
 
@@ -174,6 +182,19 @@ class Program < StepHandler::Base
   def truthy(given) = ![nil, false, 0, "", [], {}].include?(given)
 end
 
+# Makes the request of its step and gives what came of it.
+class Service < StepHandler::Api
+  HANDLER_NAME = "conformance.api"
+
+  def base_url = config["base_url"]
+
+  def call(_context)
+    options = config.key?("body") ? { data: config["body"] } : {}
+    response = public_send(config["method"].downcase, config["path"], **options)
+    response.ok? ? api_success(response) : api_failure(response)
+  end
+end
+
 # Which SDK members exist: `Module::Class#method`, `Module.method`, `Module::Constant`.
 def member?(name)
   owner, sign, member = name.match(/\A([\w:]+?)(?:([#.])([\w?!]+))?\z/).captures
@@ -199,6 +220,7 @@ if given.delete(:members)
 end
 registry = Registry::HandlerRegistry.new
 registry.register(Program)
+registry.register(Service)
 DomainEvents::SubscriberRegistry.instance.register(Listener).start
 DomainEvents::PublisherRegistry.instance.register(Wrap)
 worker = Worker::Bootstrap.start!(**given, registry:, max_concurrent_handlers: 16)

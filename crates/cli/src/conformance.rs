@@ -16,10 +16,13 @@ macro_rules! carried {
 /// The suite: runner, cases and golden values.
 const SUITE: &[(&str, &str)] = carried![
     "runner/run.py",
+    "runner/service.py",
+    "classification.yaml",
     "cases/basics.yaml",
     "cases/dynamic.yaml",
     "cases/events.yaml",
     "cases/failures.yaml",
+    "cases/http.yaml",
     "cases/operators.yaml",
     "cases/templates.yaml",
     "vectors/step_event.json",

@@ -183,7 +183,7 @@ impl Team<'_> {
         };
         match WorkerProcess::start(
             handlers,
-            &Start { url: self.url, templates: &templates, namespaces: &[], hold: false },
+            &Start { url: self.url, templates: &templates, namespaces: &[], told: &[], hold: false },
         ) {
             Ok(worker) => self.current = Some(worker),
             Err(error) => output::note(&format!("{} {error}", output::paint_err(Colour::Red, "error:"))),

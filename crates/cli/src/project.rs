@@ -1,5 +1,6 @@
 //! What a project folder holds, and the worker process that runs its handlers.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -96,13 +97,19 @@ pub(crate) fn check(file: &TemplateFile, environment: Option<&str>, strict: bool
 
 /// All YAML files below a folder, sorted; hidden folders and those of tools are left out.
 pub(crate) fn yaml_files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    walk(dir, 0, &mut 0, &mut found);
+    let mut found = files_below(dir, &["yaml", "yml"]);
     found.sort();
     found
 }
 
-fn walk(dir: &Path, depth: usize, seen: &mut usize, found: &mut Vec<PathBuf>) {
+/// All files below a folder with one of some endings; hidden folders and those of tools are left out.
+fn files_below(dir: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(dir, endings, 0, &mut 0, &mut found);
+    found
+}
+
+fn walk(dir: &Path, endings: &[&str], depth: usize, seen: &mut usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         *seen += 1;
@@ -116,9 +123,9 @@ fn walk(dir: &Path, depth: usize, seen: &mut usize, found: &mut Vec<PathBuf>) {
         }
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             if depth < DEPTH_MAX {
-                walk(&path, depth + 1, seen, found);
+                walk(&path, endings, depth + 1, seen, found);
             }
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+        } else if path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending)) {
             found.push(path);
         }
     }
@@ -219,16 +226,14 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
-    /// Those of a project's folder, in the language asked for or else the first there are files of.
+    /// Those of a project's folder, in the language asked for or else the first there are files of, in folders within it as well:
+    /// workers look there too.
     pub(crate) fn find(dir: &Path, language: Option<Language>) -> Option<Handlers> {
         let folder = dir.join("handlers");
         if !folder.is_dir() {
             return None;
         }
-        let has = |language: &Language| {
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-            entries.map(|e| e.path()).any(|p| p.extension().is_some_and(|e| e == language.extension()))
-        };
+        let has = |language: &Language| !files_below(&folder, &[language.extension()]).is_empty();
         let language = language
             .or_else(|| [Language::Python, Language::Ruby, Language::Rust].into_iter().find(has))
             .unwrap_or(Language::Python);
@@ -378,6 +383,8 @@ pub(crate) struct Start<'a> {
     pub(crate) templates: &'a [String],
     /// Queues it takes from; those of its templates if there are none.
     pub(crate) namespaces: &'a [String],
+    /// Warnings about its templates that the user has read already.
+    pub(crate) told: &'a [String],
     /// Whether what it says is kept for [`WorkerProcess::said`] instead of being printed.
     pub(crate) hold: bool,
 }
@@ -424,12 +431,24 @@ impl WorkerProcess {
         let (send, lines) = channel();
         let mut worker = WorkerProcess { child, _empty: empty, ready, lines, readers: Vec::new() };
         let (stdout, stderr) = (worker.child.stdout.take(), worker.child.stderr.take());
-        worker.readers.extend(stdout.map(|from| worker.forward(from, send.clone(), hold)));
-        worker.readers.extend(stderr.map(|from| worker.forward(from, send, hold)));
+        // Workers print `tasker: ` before the first line of each.
+        let told: HashSet<String> = start
+            .told
+            .iter()
+            .flat_map(|text| text.lines().flat_map(|l| [l.to_string(), format!("tasker: {l}")]))
+            .collect();
+        worker.readers.extend(stdout.map(|from| worker.forward(from, send.clone(), HashSet::new(), hold)));
+        worker.readers.extend(stderr.map(|from| worker.forward(from, send, told, hold)));
         Ok(worker)
     }
 
-    fn forward(&self, from: impl Read + Send + 'static, to: Sender<String>, hold: bool) -> JoinHandle<()> {
+    fn forward(
+        &self,
+        from: impl Read + Send + 'static,
+        to: Sender<String>,
+        told: HashSet<String>,
+        hold: bool,
+    ) -> JoinHandle<()> {
         let ready = self.ready.clone();
         std::thread::spawn(move || {
             let mut from = BufReader::new(from);
@@ -440,7 +459,11 @@ impl WorkerProcess {
                 } else {
                     let text = String::from_utf8_lossy(&line);
                     let text = text.trim_end_matches('\n');
-                    if !hold || to.send(text.to_string()).is_err() {
+                    // Once it is ready, the words are its handlers'.
+                    let is_told = !ready.load(Ordering::Acquire) && told.contains(text);
+                    if is_told {
+                        // Said once is enough.
+                    } else if !hold || to.send(text.to_string()).is_err() {
                         output::note(text);
                     }
                 }

@@ -99,10 +99,12 @@ fn input(args: &Run) -> Result<Json, Error> {
 struct Prepared {
     namespace: String,
     project: Project,
-    /// Files of the project that a lent worker registers.
+    /// Files of the template that a lent worker registers.
     files: Vec<String>,
-    /// Queues it takes from, if not those of these files.
+    /// Namespaces of the project's templates, which a lent worker takes from.
     namespaces: Vec<String>,
+    /// Warnings about these files, as they were printed.
+    warnings: Vec<String>,
     /// The template, if a file of it could be read.
     template: Option<Template>,
 }
@@ -141,9 +143,7 @@ impl Prepared {
                 files.push(file.file.clone());
             }
         }
-        for registered in engine.register_templates(&files, false) {
-            registered?.1.iter().for_each(|warning| output::note(warning));
-        }
+        let registered_files = engine.register_templates(&files, false).into_iter().collect::<Result<Vec<_>, _>>()?;
         let registered = engine.templates(None)?;
         let mut spaces: Vec<&str> =
             registered.iter().filter(|t| t.name == args.name).map(|t| t.namespace.as_str()).collect();
@@ -167,17 +167,22 @@ impl Prepared {
         let meant = |t: &Template| {
             t.name == args.name && t.namespace == namespace && args.version.as_ref().is_none_or(|v| *v == t.version)
         };
-        let mut namespaces = Vec::new();
-        if is_shared {
-            // What is new has been registered above; nothing is left to a lent worker.
-            files.clear();
-            namespaces.extend(checked.iter().filter_map(|c| c.template.as_ref()).map(|t| t.namespace.clone()));
-            namespaces.sort();
-            namespaces.dedup();
+        let spaces_of = checked.iter().filter_map(|c| c.template.as_ref()).map(|t| t.namespace.clone());
+        let mut namespaces: Vec<String> = spaces_of.collect();
+        namespaces.sort();
+        namespaces.dedup();
+        // A project may have many templates; what is wrong with others is of no concern to this run.
+        let (mut files, mut warnings) = (Vec::new(), Vec::new());
+        for (view, warned) in registered_files {
+            if (view.name.as_str(), view.namespace.as_str()) == (args.name.as_str(), namespace.as_str()) {
+                // What is new to a shared store has been registered above; nothing is left to a lent worker.
+                files.extend((!is_shared).then_some(view.path));
+                warnings.extend(warned);
+            }
         }
+        warnings.iter().for_each(|warning| output::note(warning));
         let template = checked.into_iter().filter_map(|c| c.template).find(meant);
-        let files = files.into_iter().map(|f| f.path).collect();
-        Ok(Prepared { namespace, project, files, namespaces, template })
+        Ok(Prepared { namespace, project, files, namespaces, warnings, template })
     }
 
     /// The queue and handler of a step that no live worker has, if there is one.
@@ -209,7 +214,8 @@ impl Prepared {
             return Ok(None);
         }
         let hold = args.watch && output::styled() && !ctx.json;
-        let start = Start { url: &ctx.url, templates: &self.files, namespaces: &self.namespaces, hold };
+        let start =
+            Start { url: &ctx.url, templates: &self.files, namespaces: &self.namespaces, told: &self.warnings, hold };
         WorkerProcess::start(handlers, &start).map(Some)
     }
 

@@ -263,6 +263,43 @@ fn a_password_is_no_argument_of_what_a_command_starts() {
     }
 }
 
+/// A program in the place of `tasker-ruby`, whose worker does what `script` says, and ends.
+fn stand_in(place: &Place, script: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let script = format!("#!/bin/sh\n[ \"$1\" = worker ] || {{ echo 0.0.0; exit 0; }}\n{script}\nexit 3\n");
+    let path = place.write("tasker-ruby", &script);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a program");
+    path.display().to_string()
+}
+
+#[test]
+fn handlers_in_folders_within_say_the_language_too() {
+    let place = Place::with(PAIR);
+    place.write("handlers/math/deep/first.rb", "");
+    place.write("handlers/notes.txt", "");
+    let ruby = stand_in(&place, "echo \"started: $*\" >&2");
+    let output = place.command(&["run", "pair", "-i", "n=1"]).env("TASKER_RUBY", ruby).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("started: worker --handlers"), "{said}");
+}
+
+#[test]
+fn run_warns_of_the_template_that_runs_once_and_of_no_other() {
+    let place = Place::with(&PAIR.replace("name: pair\n", "name: pair\ncolour: red\n"));
+    place.write("workflows/other.yaml", &PAIR.replace("name: pair\n", "name: other\nshape: round\n"));
+    place.write("handlers/a.rb", "");
+    // As workers do, it prints the warnings about its templates before it is ready.
+    let script = "while [ $# -gt 0 ]; do [ \"$1\" = --templates ] && files=\"$files $2\"; shift; done\n\
+                  echo 'tasker: warning: unknown key `colour` in template' >&2\necho \"given:$files\" >&2";
+    let ruby = stand_in(&place, script);
+    let output = place.command(&["run", "pair", "-i", "n=1"]).env("TASKER_RUBY", ruby).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("unknown key `colour`").count(), 1, "{said}");
+    assert_eq!(said.matches("shape").count(), 0, "{said}");
+    let given: Vec<&str> = said.lines().filter(|l| l.starts_with("given:")).collect();
+    assert!(matches!(given.as_slice(), [one] if one.ends_with("pair.yaml") && !one.contains("other")), "{said}");
+}
+
 #[test]
 fn a_failure_is_shown_and_tried_again() {
     let place = Place::with(PAIR);

@@ -14,7 +14,8 @@ use self::diagnostic::{Mark, Sink};
 use self::read::{Fields, Reader};
 use crate::template::{
     Backoff, BatchConfig, CatalogueEvent, DeliveryMode, EventCondition, EventDeclaration, FailureStrategy, Handler,
-    IdentityStrategy, Lifecycle, RetryPolicy, StalenessAction, StepKind, StepTemplate, SystemDependencies, Template,
+    IdentityStrategy, Lifecycle, ResultViolation, RetryPolicy, StalenessAction, StepKind, StepTemplate,
+    SystemDependencies, Template,
 };
 use crate::yaml::{self, Kind, Node};
 
@@ -181,7 +182,15 @@ impl Reader<'_> {
     fn drafts(&mut self, fields: &Fields) -> Option<Vec<Draft>> {
         let (at, items) = match fields.get("steps") {
             Some(steps) => (steps.at, self.list("steps", &steps.value)?),
-            None => (fields.at, Default::default()),
+            None => match fields.get(":steps") {
+                // Ruby's way to write a key; that is the one thing to correct.
+                Some(steps) => {
+                    let hint = Some("keys are plain texts: write `steps`, and so with the others".to_owned());
+                    self.sink.error("no_steps", steps.at, "a template's steps stand under `steps`, not `:steps`", hint);
+                    return None;
+                }
+                None => (fields.at, Default::default()),
+            },
         };
         if items.is_empty() {
             self.sink.error("no_steps", at, "a template needs at least one step under `steps`", None);
@@ -210,6 +219,7 @@ impl Reader<'_> {
             "publishes_events",
             "batch_config",
             "result_schema",
+            "on_result_violation",
         ];
         let fields = self.fields("step", node, &known)?;
         let name = self.required(&fields, "name", Self::name).unwrap_or_default();
@@ -236,7 +246,14 @@ impl Reader<'_> {
             publishes_events: self.optional(&fields, "publishes_events", Self::publishes_events).unwrap_or_default(),
             batch: self.optional(&fields, "batch_config", Self::batch_config),
             result_schema: self.optional(&fields, "result_schema", Self::schema),
+            on_result_violation: self
+                .optional(&fields, "on_result_violation", Self::result_violation)
+                .unwrap_or_default(),
         };
+        if let (Some(entry), None) = (fields.get("on_result_violation"), &step.result_schema) {
+            let message = "`on_result_violation` has no effect without a `result_schema`";
+            self.sink.warning("unused_key", entry.at, message, None);
+        }
         if let Some(entry) = fields.get("batch_config")
             && !matches!(step.kind, StepKind::Batchable | StepKind::BatchWorker)
         {
@@ -254,6 +271,10 @@ impl Reader<'_> {
             worker_template_at: batch.map_or(at, |entry| entry.value.at),
             step,
         })
+    }
+
+    fn result_violation(&mut self, key: &'static str, node: &Node) -> Option<ResultViolation> {
+        self.choice(key, node, &[("warn", ResultViolation::Warn), ("fail", ResultViolation::Fail)])
     }
 
     fn step_kind(&mut self, node: &Node) -> Option<StepKind> {

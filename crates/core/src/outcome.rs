@@ -48,11 +48,12 @@ pub fn expansion(workflow: &Workflow, step: Index, result: &str) -> Result<Optio
     }
 }
 
-fn carried(result: &str, key: &str) -> Result<Map<String, Value>, String> {
+/// The outcome a result carries under `key`, and the rest of the result.
+fn carried(result: &str, key: &str) -> Result<(Map<String, Value>, Map<String, Value>), String> {
     let value: Value = serde_json::from_str(result).map_err(|e| format!("the result is not JSON: {e}"))?;
     match value {
         Value::Object(mut result) => match result.remove(key) {
-            Some(Value::Object(outcome)) => Ok(outcome),
+            Some(Value::Object(outcome)) => Ok((outcome, result)),
             Some(_) => Err(format!("`{key}` is not an object")),
             None => Err(format!("the result carries no `{key}`; return one from the handler")),
         },
@@ -66,7 +67,7 @@ fn text<'a>(outcome: &'a Map<String, Value>, key: &str) -> Result<&'a str, Strin
 
 fn decision(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion, String> {
     let graph = &workflow.graph;
-    let outcome = carried(result, "decision_point_outcome")?;
+    let (outcome, _) = carried(result, "decision_point_outcome")?;
     match text(&outcome, "type")? {
         "no_branches" => return Ok(Expansion::Decision(Vec::new())),
         "create_steps" => {}
@@ -108,7 +109,7 @@ fn decision(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion,
 
 fn batch(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion, String> {
     let graph = &workflow.graph;
-    let outcome = carried(result, "batch_processing_outcome")?;
+    let (outcome, mut rest) = carried(result, "batch_processing_outcome")?;
     let config = workflow.template.steps[usize::from(step)].batch.as_ref();
     let kind = text(&outcome, "type")?;
     let named = match outcome.get("worker_template_name").and_then(Value::as_str) {
@@ -152,6 +153,10 @@ fn batch(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion, St
             }),
         );
         metadata.retain(|_, v| !v.is_null());
+    }
+    // The analyzer has seen the data; where it differs from the template, it knows better.
+    if let Some(Value::Object(own)) = rest.remove("batch_metadata") {
+        metadata.extend(own);
     }
     let total = outcome.get("cursor_configs").and_then(Value::as_array).map_or(0, Vec::len);
     metadata.insert("total_batches".into(), json!(total));

@@ -118,8 +118,20 @@ pub struct StepTemplate {
     pub publishes_events: Vec<EventDeclaration>,
     /// For `batchable` steps.
     pub batch: Option<BatchConfig>,
-    /// JSON Schema its result must fit.
+    /// JSON Schema its result should fit.
     pub result_schema: Option<Value>,
+    /// What a result that does not fit it means.
+    pub on_result_violation: ResultViolation,
+}
+
+/// What a result that does not fit its step's `result_schema` means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResultViolation {
+    /// The step completes; the attempt keeps what does not fit.
+    #[default]
+    Warn,
+    /// The step fails for good.
+    Fail,
 }
 
 /// What kind of step it is.

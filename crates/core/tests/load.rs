@@ -92,6 +92,7 @@ fn defaults() {
         publishes_events: vec![],
         batch: None,
         result_schema: None,
+        on_result_violation: ResultViolation::Warn,
     };
     let expected = Template {
         name: "demo".into(),
@@ -146,6 +147,7 @@ steps:
     batch_config:
       {batch_size: 200, parallelism: 4, cursor_field: id, worker_template: work, failure_strategy: isolate, checkpoint_interval: 25}
     result_schema: {type: array}
+    on_result_violation: fail
   - {name: work, type: batch_worker, handler: w, dependencies: [split]}
 "#,
     );
@@ -194,6 +196,7 @@ steps:
             checkpoint_interval: Some(25),
         }),
         result_schema: Some(json!({"type": "array"})),
+        on_result_violation: ResultViolation::Fail,
     };
     assert_eq!(template.steps[0], split);
     assert_eq!(template.steps[1].kind, StepKind::BatchWorker);
@@ -504,7 +507,7 @@ steps:
         "unknown_key 18:34 unknown key `delivery` in event declaration / did you mean `delivery_mode`?",
         "unknown_key 19:5 unknown key `zzz` in step / possible here: `name`, `description`, `type`, `step_type`, \
          `handler`, `dependencies`, `depends_on`, `queue`, `retry`, `timeout_seconds`, `system_dependency`, \
-         `priority`, `publishes_events`, `batch_config`, `result_schema`",
+         `priority`, `publishes_events`, `batch_config`, `result_schema`, `on_result_violation`",
     ];
     let warnings: Vec<String> = expected.iter().map(|line| format!("warning {line}")).collect();
     warned(yaml, &warnings.iter().map(String::as_str).collect::<Vec<_>>());
@@ -529,9 +532,49 @@ fn other_warnings() {
     let unused = "warning unused_key 3:27 `batch_config` has no effect on a step of type `standard` / \
                   is `type: batchable` missing?";
     warned(&with_keys("batch_config: {batch_size: 1}"), &[unused]);
+    let unused = "warning unused_key 3:27 `on_result_violation` has no effect without a `result_schema`";
+    warned(&with_keys("on_result_violation: fail"), &[unused]);
     // Warnings alone do not refuse a file, strict or not.
     let options = Options { strict: true, ..Options::default() };
     assert!(load(&with_keys("retry: {limit: 0}"), "demo.yaml", &options).is_ok());
+}
+
+#[test]
+fn keys_of_other_places_and_units_are_told_what_to_write() {
+    let yaml = "name: demo
+task_handler: {callable: Shop::Handler, initialization: {a: 1}}
+loaded_from: config/tasks/demo.yaml
+steps:
+  - {name: a, handler: h, lifecycle: {max_duration_minutes: 1}, retry: {initial_delay: 1, max_delay: 9}}
+  - {name: b, handler: h, lifecycle: {max_duration_minutes: 1}, retry: {initial_delay: 1}}
+  - {name: c, handler: h, retry: {initial_delay: 1}}
+";
+    let warnings = [
+        "unknown_key 5:27 unknown key `lifecycle` in step, in 2 places of this file / \
+         `lifecycle` belongs to the template, beside `steps`",
+        "unknown_key 5:73 unknown key `initial_delay` in retry, in 3 places of this file / \
+         write `backoff_base_ms`, in milliseconds",
+        "unknown_key 5:91 unknown key `max_delay` in retry / write `max_backoff_ms`, in milliseconds",
+    ];
+    warned(yaml, &warnings.map(|line| format!("warning {line}")).each_ref().map(String::as_str));
+    // Where they are errors, each has its place.
+    let strict = load(yaml, "demo.yaml", &Options { strict: true, ..Options::default() }).expect_err("strict");
+    assert_eq!(strict.diagnostics.len(), 6);
+}
+
+#[test]
+fn keys_written_as_ruby_symbols_have_one_cause() {
+    let error = read(":name: demo\n:steps:\n  - {name: a, handler: h}\n").expect_err("no key is known");
+    assert_eq!(
+        summary(&error.diagnostics),
+        [
+            "warning unknown_key 1:1 unknown key `:name` in template / did you mean `name`?",
+            "error missing_key 1:1 template needs a value for `name`",
+            "warning unknown_key 2:1 unknown key `:steps` in template / did you mean `steps`?",
+            "error no_steps 2:1 a template's steps stand under `steps`, not `:steps` / \
+             keys are plain texts: write `steps`, and so with the others",
+        ]
+    );
 }
 
 #[test]

@@ -286,6 +286,20 @@ fn decisions_follow_one_another_twenty_deep_and_no_deeper() {
 // --- batches ---------------------------------------------------------------------------------------------------------
 
 #[test]
+fn what_an_analyzer_says_of_its_batches_reaches_their_workers() {
+    let mut world = World::new(&batch(", batch_size: 10"));
+    let mut result = batches("rows", 2);
+    result["batch_metadata"] = json!({"file": "a.csv", "batch_size": 7, "total_batches": 99});
+    world.succeed_with("analyze", result);
+    for worker in ["rows_001", "rows_002"] {
+        let metadata = &world.inputs[&world.no(worker)]["batch_metadata"];
+        let expected =
+            json!({"batch_size": 7, "failure_strategy": "continue_on_failure", "file": "a.csv", "total_batches": 2});
+        assert_eq!(metadata, &expected, "{worker}");
+    }
+}
+
+#[test]
 fn a_batch_makes_numbered_workers_with_inputs_and_the_convergence_waits_for_all() {
     let mut world = World::new(&batch(", batch_size: 10, cursor_field: id, checkpoint_interval: 5"));
     assert_eq!(world.names(), ["after", "analyze"]);

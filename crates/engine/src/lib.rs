@@ -179,7 +179,8 @@ static OPEN: LazyLock<Mutex<HashMap<String, Weak<Inner>>>> = LazyLock::new(Mutex
 impl Engine {
     /// Opens the engine of a URL, or another handle on it if this process has it open.
     ///
-    /// `sqlite::memory:` is private: every call opens a new one.
+    /// `sqlite::memory:` is private: every call opens a new one. In a forked child, stores of servers are opened anew; a file is
+    /// refused if the parent had it open.
     pub fn open(url: &str, options: Options) -> Result<Engine, Error> {
         if url == "sqlite::memory:" {
             // No other process sees it, so nobody needs to notice that this one died.
@@ -192,14 +193,18 @@ impl Engine {
             if inner.pid == pid {
                 return Ok(Engine { inner });
             }
-            // Neither the threads nor SQLite's locks survive a fork; the inherited handle is leaked, never dropped.
+            // Its threads live in the parent, and what it would say to a server would be said on the parent's connection: the inherited
+            // handle is leaked, never dropped. Servers know nothing of forks, so the child connects by itself.
             std::mem::forget(inner);
-            return Err(Error::new(
-                Kind::Conflict,
-                "forked",
-                format!("the store {url} was open when this process was forked, and cannot be opened in the child"),
-            )
-            .hint("fork before the store is opened, or start a fresh process (Python: the spawn method of multiprocessing)"));
+            if url.starts_with("sqlite:") {
+                // SQLite would take the parent's locks for this process's own.
+                let message = format!(
+                    "{url} was open in a worker when this process was forked; a child cannot open the same file"
+                );
+                return Err(Error::new(Kind::Conflict, "forked", message).hint(
+                    "start the worker after the fork or in a process of its own, or let children use `tasker serve` and its tasker:// URL",
+                ));
+            }
         }
         let scheme = url.split(':').next().unwrap_or_default();
         let engine = match scheme {
@@ -716,7 +721,8 @@ impl Engine {
 
     /// Queues a report on an attempt; it is stored with the next commit. `events`: payloads that publishers made.
     ///
-    /// A result that breaks its `result_schema` becomes a failure; an event that breaks its schema is not published.
+    /// A result that breaks its `result_schema` is noted, or becomes a failure where the step says so; an event that breaks its
+    /// schema is not published.
     pub fn report(
         &self,
         session: &Session,

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use serde_json::{Value, json};
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::{Map, Value, json};
 use tasker_core::event::{self, Occasion};
 use tasker_core::graph::Index;
+use tasker_core::template::ResultViolation;
 use tasker_schema::Schema;
-use tasker_store::sync::RwLock;
+use tasker_store::sync::{Mutex, RwLock};
 use tasker_store::{Claimed, PreparedEvent, TaskInfo};
-use tasker_wire::{Error, Failure, Kind, Report, StepError, json_of};
+use tasker_wire::{Error, Failure, Kind, Report, StepError, failure_payload, json_of};
 
 /// Which schema of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +28,8 @@ type Compiled = Result<Schema, String>;
 pub(crate) struct Schemas {
     // Read once a checked value, written once a schema.
     compiled: RwLock<FxHashMap<(i64, Place), Arc<Compiled>>>,
+    // Steps of which the log has said that their results do not fit; touched only by such results.
+    told: Mutex<FxHashSet<(i64, Index)>>,
 }
 
 impl Schemas {
@@ -77,8 +80,17 @@ impl Schemas {
         if let (Report::Success { result, .. }, Some(schema)) = (&report, &step.result_schema) {
             let value = serde_json::from_str(result).unwrap_or_default();
             let violations = self.violations((info.template, Place::Result(claimed.step)), schema, &value);
-            if !violations.is_empty() {
+            if !violations.is_empty() && step.on_result_violation == ResultViolation::Fail {
                 report = unfitting(&step.name, &violations, report);
+            } else if !violations.is_empty() {
+                if self.told.lock().insert((info.template, claimed.step)) {
+                    tracing::warn!(
+                        task = %info.uuid, step = step.name, template = template.name, version = template.version,
+                        violations = listed(&violations),
+                        "a result does not fit its result_schema; the step completes, as `on_result_violation` does not say `fail`"
+                    );
+                }
+                report = noted(&violations, report);
             }
         }
         if step.publishes_events.is_empty() {
@@ -88,7 +100,7 @@ impl Schemas {
             Report::Success { result, .. } => (Occasion::Success, result.clone()),
             Report::Failure(failure) => (
                 Occasion::of_failure(&step.retry, claimed.failures, failure.error.retryable),
-                json_of(&failure.error).get().to_string(),
+                failure_payload(json_of(&failure.error).get()),
             ),
             _ => return report,
         };
@@ -122,6 +134,17 @@ pub(crate) fn listed(violations: &[Value]) -> String {
         format!("  {pointer}: {}", v["message"].as_str().unwrap_or_default())
     };
     violations.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The report with its violations among what the attempt keeps.
+fn noted(violations: &[Value], mut report: Report) -> Report {
+    if let Report::Success { metadata, .. } = &mut report {
+        let kept = metadata.as_deref().and_then(|m| serde_json::from_str::<Map<String, Value>>(m).ok());
+        let mut kept = kept.unwrap_or_default();
+        kept.insert("result_violations".into(), violations.into());
+        *metadata = Some(json_of(&kept).get().to_string());
+    }
+    report
 }
 
 fn unfitting(step: &str, violations: &[Value], report: Report) -> Report {

@@ -295,7 +295,8 @@ impl<T: Tables> Work<'_, T> {
                 step.or_else(|| result.and_then(|(no, _)| Some(hood.rows().iter().find(|r| r.step.no == no)?.step)))
             && !workflow.template.steps[usize::from(step.template)].publishes_events.is_empty()
         {
-            let default = result.map_or(error.as_deref().unwrap_or("null"), |(_, r)| r);
+            let failure = error.as_deref().map(tasker_wire::failure_payload);
+            let default = result.map_or(failure.as_deref().unwrap_or("null"), |(_, r)| r);
             let now = self.batch.now;
             let source = Source { task: uuid, step, occasion, default, prepared, worker, now };
             self.publish(id, &hood, source)?;

@@ -634,7 +634,8 @@ fn a_worker_of_the_release_before_is_watched_by_when_it_was_seen_and_its_steps_a
 }
 
 /// Makes the tables those of the release before.
-const TO_RELEASE_BEFORE: &str = "DROP INDEX workers_live; DROP INDEX workers_gone; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
+const TO_RELEASE_BEFORE: &str =
+    "DROP INDEX workers_live; DROP INDEX workers_gone; DROP TABLE held; ALTER TABLE steps DROP COLUMN suspect;
     ALTER TABLE workers DROP COLUMN beat; ALTER TABLE workers DROP COLUMN draining;
     UPDATE meta SET value = 3 WHERE key = 'schema'";
 

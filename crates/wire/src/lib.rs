@@ -6,7 +6,7 @@ mod request;
 mod view;
 
 pub use error::{Error, ErrorBody, Kind};
-pub use report::{Failure, Report, StepError};
+pub use report::{Failure, Report, StepError, failure_payload};
 pub use request::{DeadLetterFilter, EventFilter, TaskFilter, TaskRequest};
 pub use view::{
     AttemptView, AuditView, BulkView, DeadLetterGroup, DeadLetterView, DoctorReport, DutyView, EventView, Finding,

@@ -45,6 +45,19 @@ pub struct Failure {
     pub execution_us: i64,
 }
 
+/// The payload of an event about a failed attempt, from its error as stored: all of that, and the message under the name that
+/// schemas of events ask for as well.
+pub fn failure_payload(error: &str) -> String {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(error) {
+        Ok(mut fields) => {
+            let message = fields.get("message").cloned().unwrap_or_default();
+            fields.insert("error_message".into(), message);
+            crate::json_of(&fields).get().to_string()
+        }
+        Err(_) => error.to_string(),
+    }
+}
+
 /// The error of an attempt, as stored and shown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepError {

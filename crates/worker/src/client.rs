@@ -1,5 +1,6 @@
 //! The one client call of the bindings: an operation by name, JSON in, JSON out.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -101,6 +102,47 @@ struct ReplayEvents {
     filter: EventFilter,
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Work that may wait for a server, in a thread of its own: whoever wants the answer can look up between, and may go without it.
+pub struct Pending<T>(Receiver<Result<T, Error>>);
+
+impl<T: Send + 'static> Pending<T> {
+    /// Begins.
+    pub fn begin(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<Pending<T>, Error> {
+        let (send, answer) = channel();
+        std::thread::Builder::new()
+            .name("tasker-call".into())
+            // Nobody may be there to hear the answer.
+            .spawn(move || drop(send.send(work())))
+            .map_err(|e| Error::new(Kind::Unavailable, "no_thread", format!("cannot start a thread: {e}")))?;
+        Ok(Pending(answer))
+    }
+
+    /// The answer, if it comes within `time`.
+    pub fn wait(&mut self, time: Duration) -> Option<Result<T, Error>> {
+        match self.0.recv_timeout(time) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(Error::new(Kind::Bug, "panic", "the core panicked; see the log")
+                    .hint("this is a fault of Tasker's; please report it with the log")))
+            }
+        }
+    }
+}
+
+/// Whether a store answers at once or not at all, as files do: nothing that it is asked need be given up.
+pub fn is_near(url: &str) -> bool {
+    url.starts_with("sqlite:")
+}
+
+/// The error of a handle that was inherited over a fork. `what`: `worker` or `client`.
+pub fn forked(what: &str) -> Error {
+    let message = format!("this {what} was opened before a fork; its threads live in the parent process");
+    Error::new(Kind::Conflict, "forked", message).hint(format!(
+        "make a new {what} in the child, or use a fresh process (Python: the spawn method of multiprocessing)"
+    ))
 }
 
 fn client() -> String {

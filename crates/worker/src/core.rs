@@ -19,6 +19,7 @@ use tasker_runtime::{Attach, Engine, Options, PreparedEvent, Session, TemplateFi
 use tasker_wire::{Error, Failure, Kind, Report, StepError, TemplateView};
 
 use crate::disturb::Disturb;
+use crate::error_type::standard;
 use crate::job::{Job, Key};
 use crate::storable;
 
@@ -33,6 +34,8 @@ pub const RESULT_BYTES_MAX: usize = 64 << 20;
 /// How long a drain waits for running handlers by default, milliseconds: less than the 30 s that Kubernetes, systemd and
 /// others give a process before they kill it.
 const DRAIN_TIMEOUT_MS: u64 = 20_000;
+/// Payloads up to this size are looked through in less time than an interpreter lock changes hands, bytes.
+const QUICK_BYTES_MAX: usize = 16 << 10;
 /// Hung handlers whose slots are given to other steps; more keep their slots.
 const ABANDONED_MAX: usize = 100;
 /// Signals kept for a host that does not take them; the oldest are dropped.
@@ -737,6 +740,22 @@ impl Drop for WorkerCore {
     }
 }
 
+/// Whether handing in a report means looking through much: a large payload, or one that schemas are to be held against. A host with
+/// an interpreter lock gives it away for that. `events`: what publishers made, JSON.
+pub fn takes_long(job: &Job, report: &Report, events: Option<&[u8]>) -> bool {
+    let payload = match report {
+        Report::Success { result, metadata, .. } => result.len() + metadata.as_ref().map_or(0, String::len),
+        Report::Checkpoint { checkpoint, .. } => checkpoint.len(),
+        Report::Failure(failure) => failure.metadata.as_ref().map_or(0, String::len),
+        Report::Release { .. } => 0,
+    };
+    let step = job.definition();
+    let template = &job.info().workflow.template;
+    let has_schema = step.result_schema.is_some()
+        || step.publishes_events.iter().any(|e| tasker_core::event::schema(template, e).is_some());
+    has_schema || payload + events.map_or(0, <[u8]>::len) > QUICK_BYTES_MAX
+}
+
 /// A failure report without more than a message.
 pub fn failure(error_type: &str, message: String, retryable: bool) -> Report {
     Report::Failure(Box::new(Failure {
@@ -760,8 +779,20 @@ fn step_error(error_type: &str, message: String, retryable: bool) -> StepError {
     }
 }
 
-/// The report, or a failure where its payload cannot be stored.
-fn checked(report: Report) -> Report {
+/// The report, or a failure where its payload cannot be stored. A result of nothing is an empty object, so that every step has a
+/// result that dependents can look into.
+fn checked(mut report: Report) -> Report {
+    if let Report::Success { result, .. } = &mut report
+        && result.trim() == "null"
+    {
+        *result = "{}".into();
+    }
+    if let Report::Failure(failure) = &mut report {
+        let stored = standard(&failure.error.error_type);
+        if stored != failure.error.error_type {
+            failure.error.error_type = stored.to_string();
+        }
+    }
     let (payload, what) = match &report {
         Report::Success { result, .. } => (result, "result"),
         Report::Checkpoint { checkpoint, .. } => (checkpoint, "checkpoint"),

@@ -1,5 +1,7 @@
 //! The whole step event as a document, the same bytes for every language.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tasker_runtime::{PreparedEvent, time};
@@ -144,10 +146,13 @@ pub fn document(job: &Job) -> Result<String, Error> {
     let parent_correlation_id = details["parent_correlation_id"].as_str();
     let task_uuid = info.uuid.to_string();
     let mut dependency_results = Map::new();
-    for name in job.dependency_names()? {
+    let names = job.dependency_names()?;
+    let mut kept = if names.is_empty() { HashMap::new() } else { job.step_metadata()? };
+    for name in names {
         if let Some(result) = job.dependency(&name)? {
             let result: Value = serde_json::from_str(&result).unwrap_or_default();
-            dependency_results.insert(name, serde_json::json!({"result": result, "metadata": {}}));
+            let metadata = kept.remove(&name).unwrap_or_else(|| Value::Object(Map::new()));
+            dependency_results.insert(name, serde_json::json!({"result": result, "metadata": metadata}));
         }
     }
     let event = StepEvent {

@@ -1,16 +1,18 @@
 //! One attempt in a worker's hands.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tasker_core::event::{self, Occasion};
 use tasker_core::graph::Index;
 use tasker_core::id;
 use tasker_core::template::{EventDeclaration, StepKind, StepTemplate};
 use tasker_runtime::{Claimed, Engine, Given, TaskInfo};
-use tasker_wire::Error;
+use tasker_wire::{Error, Json};
 use tokio::sync::Notify;
 
 /// Task, step number and fencing token.
@@ -166,6 +168,13 @@ impl Job {
             return Ok(None);
         }
         Ok(self.batches()?.iter().find(|(n, _)| n == name).and_then(|(_, r)| r.as_deref().map(Arc::from)))
+    }
+
+    /// By step: what is known of the attempt that ended it (timing, worker), and what its handler keeps with it, under `custom`.
+    pub(crate) fn step_metadata(&self) -> Result<HashMap<String, Value>, Error> {
+        let steps = self.engine.steps(self.info().uuid)?.into_iter();
+        let read = |json: Json| serde_json::from_str(json.get()).unwrap_or_default();
+        Ok(steps.filter_map(|s| Some((s.name, read(s.metadata?)))).collect())
     }
 
     /// Results of the batch workers above this step.

@@ -6,6 +6,7 @@
 pub mod client;
 mod core;
 mod disturb;
+mod error_type;
 mod event;
 mod job;
 pub mod logging;
@@ -15,7 +16,7 @@ pub mod testing;
 
 pub use client::call as client_call;
 pub use client::validate_template;
-pub use core::{Config, RESULT_BYTES_MAX, Signal, WorkerCore, failure};
+pub use core::{Config, RESULT_BYTES_MAX, Signal, WorkerCore, failure, takes_long};
 pub use event::{document, prepared_events};
 pub use job::Job;
 pub use sdk::{

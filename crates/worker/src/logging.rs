@@ -25,6 +25,18 @@ pub fn start() {
     let _ = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
 }
 
+/// Writes a line for a host's logger. `level`: `error`, `warn`, `info`, `debug`, else the finest; `fields`: JSON, left out if there are none.
+pub fn line(level: &str, message: &str, fields: Option<&str>) {
+    let fields = fields.filter(|f| !f.is_empty());
+    match level {
+        "error" => tracing::error!(fields, "{message}"),
+        "warn" | "warning" => tracing::warn!(fields, "{message}"),
+        "info" => tracing::info!(fields, "{message}"),
+        "debug" => tracing::debug!(fields, "{message}"),
+        _ => tracing::trace!(fields, "{message}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{create, engine, healthy, name, names, ok, register, result, run, text, wait, worker};
 use serde_json::{Value, json};
-use tasker_worker::{StepContext, StepError, StepOutcome, Worker};
+use tasker_worker::{StepContext, StepError, StepOutcome, Worker, document};
 use tokio::sync::Barrier;
 
 const LINEAR: &str = "
@@ -384,4 +384,24 @@ fn a_task_that_waits_before_any_worker_is_there_is_found_by_the_first() {
         .start_on(engine.clone())
         .unwrap();
     assert_eq!(wait(&engine, task).status, "complete");
+}
+
+#[test]
+fn the_step_event_tells_what_dependencies_keep_with_their_attempts() {
+    let engine = engine();
+    let yaml = "name: pair\nnamespace_name: test\nsteps:\n  - {name: a, handler: a}\n  - {name: b, handler: b, depends_on: [a]}";
+    let _worker = worker(yaml)
+        .handler("a", |_| async {
+            Ok(StepOutcome::Success { result: json!({"n": 1}), metadata: Some(json!({"source": "cache"})) })
+        })
+        .handler("b", |c| async move {
+            let event: Value = serde_json::from_str(&document(c.job())?)?;
+            ok(event["task_sequence_step"]["dependency_results"]["a"].clone())
+        })
+        .start_on(engine.clone())
+        .unwrap();
+    let (task, _) = run(&engine, "pair", json!({}));
+    let envelope = result(&engine, task, "b");
+    assert_eq!((&envelope["result"], &envelope["metadata"]["custom"]), (&json!({"n": 1}), &json!({"source": "cache"})));
+    assert!(envelope["metadata"]["execution_time_ms"].is_number() && envelope["metadata"]["worker_id"].is_string());
 }

@@ -1,11 +1,16 @@
 //! Core errors as a Python exception, and panics kept at the edge.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use tasker_wire::{Error, Kind};
+use tasker_worker::client::Pending;
+
+/// Longest wait without a look at Python's signals.
+pub const SLICE: Duration = Duration::from_millis(50);
 
 pyo3::create_exception!(
     _native,
@@ -33,18 +38,26 @@ pub fn released<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, Error>
         .map_err(|error| raise(py, &error))
 }
 
+/// As [`released`], for work that may wait for a server: Ctrl-C and other signals are heard meanwhile.
+pub fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> PyResult<T> {
+    let mut pending = Pending::begin(work).map_err(|error| raise(py, &error))?;
+    loop {
+        if let Some(answer) = py.detach(|| pending.wait(SLICE)) {
+            return answer.map_err(|error| raise(py, &error));
+        }
+        py.check_signals()?;
+    }
+}
+
 fn panicked() -> Error {
     Error::new(Kind::Bug, "panic", "the core panicked; see the log")
         .hint("this is a fault of Tasker's; please report it with the log")
 }
 
-/// The exception for a handle inherited over a fork.
-pub fn foreign(py: Python<'_>) -> PyErr {
-    let error = Error::new(
-        Kind::Conflict,
-        "forked",
-        "this worker was started before a fork; its threads live in the parent process",
-    )
-    .hint("start workers after forking, or in a fresh process (the spawn method of multiprocessing)");
-    raise(py, &error)
+/// The exception for a handle inherited over a fork; `what` it is: `worker` or `client`.
+pub fn foreign(py: Python<'_>, what: &str) -> PyErr {
+    raise(py, &tasker_worker::client::forked(what))
 }

@@ -177,6 +177,13 @@ impl StepEvent {
         Ok(found.map(|r| bytes(py, &r)))
     }
 
+    /// Task, step, dependency results and definition: the plain mapping of the wire document.
+    #[getter]
+    fn task_sequence_step<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let text = released(py, || document(&self.job))?;
+        py.import("json")?.call_method1("loads", (text,))?.get_item("task_sequence_step")
+    }
+
     fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let text = released(py, || document(&self.job))?;
         Ok(bytes(py, &text))

@@ -9,14 +9,11 @@ use pyo3::types::PyBytes;
 use serde_json::json;
 use tasker_wire::{Error, Failure, Kind, Report, StepError, json_text};
 use tasker_worker::sync::Mutex;
-use tasker_worker::{Config, WorkerCore, prepared_events};
+use tasker_worker::{Config, WorkerCore, prepared_events, takes_long};
 
 use crate::client::NativeClient;
-use crate::error::{foreign, raise, released};
+use crate::error::{SLICE, foreign, raise, released};
 use crate::event::{Signal, StepEvent};
-
-/// Longest wait without a look at Python's signals.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// A worker without its handlers. Creating one starts no thread and opens nothing.
 #[pyclass(frozen, module = "tasker_core._native")]
@@ -37,7 +34,7 @@ impl NativeWorker {
             Some(core) if core.is_foreign() => {
                 // Dropping the last handle would join threads that live in the parent.
                 std::mem::forget(core);
-                Err(foreign(py))
+                Err(foreign(py, "worker"))
             }
             Some(core) => Ok(core),
             None => Err(raise(
@@ -47,10 +44,15 @@ impl NativeWorker {
         }
     }
 
-    fn finish(&self, py: Python<'_>, event: &StepEvent, report: Report, events: Option<&[u8]>) -> PyResult<()> {
-        let events = events.map(prepared_events).transpose().map_err(|e| raise(py, &e))?.unwrap_or_default();
-        self.running(py)?.finish_with(&event.job, report, events);
-        Ok(())
+    fn finish(&self, py: Python<'_>, event: &StepEvent, report: Report, events: Option<&[u8]>) -> PyResult<bool> {
+        let core = self.running(py)?;
+        let long = takes_long(&event.job, &report, events);
+        let finish = move || {
+            let events = events.map(prepared_events).transpose()?.unwrap_or_default();
+            Ok(core.finish_with(&event.job, report, events))
+        };
+        // Looking through a large payload takes long; giving the lock away and asking for it back takes longer than a small one.
+        if long { released(py, finish) } else { finish().map_err(|e| raise(py, &e)) }
     }
 }
 
@@ -86,7 +88,7 @@ impl NativeWorker {
     fn poll(&self, py: Python<'_>, timeout_ms: u64) -> PyResult<Option<Py<PyAny>>> {
         let Ok(core) = self.running(py) else {
             if self.core.lock().is_some() {
-                return Err(foreign(py));
+                return Err(foreign(py, "worker"));
             }
             return signal(py, tasker_worker::Signal::Shutdown).map(Some);
         };
@@ -132,7 +134,7 @@ impl NativeWorker {
         metadata_json: Option<&[u8]>,
         execution_us: i64,
         events_json: Option<&[u8]>,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let result = text(result_json, "the result")?;
         let metadata = metadata_json.map(|m| text(m, "the metadata")).transpose()?;
         self.finish(py, event, Report::Success { result, metadata, execution_us }, events_json)
@@ -157,7 +159,7 @@ impl NativeWorker {
         metadata_json: Option<&[u8]>,
         execution_us: i64,
         events_json: Option<&[u8]>,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let context = context_json.map(|c| text(c, "the context")).transpose()?.map(json_text);
         let metadata = metadata_json.map(|m| text(m, "the metadata")).transpose()?;
         let backtrace = backtrace.unwrap_or_default();
@@ -175,7 +177,7 @@ impl NativeWorker {
         items_processed: u64,
         accumulated_json: Option<&[u8]>,
         execution_us: i64,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let cursor = text(cursor_json, "the cursor")?;
         let accumulated = accumulated_json.map(|a| text(a, "the accumulated results")).transpose()?;
         let accumulated = accumulated.as_deref().unwrap_or("null");
@@ -274,14 +276,8 @@ fn signal(py: Python<'_>, told: tasker_worker::Signal) -> PyResult<Py<PyAny>> {
 }
 
 fn write_log(level: &str, message: &str, fields_json: Option<&[u8]>) {
-    let fields = fields_json.map(|f| String::from_utf8_lossy(f).into_owned()).unwrap_or_default();
-    match level {
-        "error" => tracing::error!(fields, "{message}"),
-        "warn" | "warning" => tracing::warn!(fields, "{message}"),
-        "info" => tracing::info!(fields, "{message}"),
-        "debug" => tracing::debug!(fields, "{message}"),
-        _ => tracing::trace!(fields, "{message}"),
-    }
+    let fields = fields_json.map(|f| String::from_utf8_lossy(f));
+    tasker_worker::logging::line(level, message, fields.as_deref());
 }
 
 /// Writes a line to the core's log.

@@ -81,7 +81,7 @@ def test_outcomes_as_the_core_reads_them() -> None:
     assert analyzed.result["file"] == "x"
     assert "worker_template_name" not in analyzed.result["batch_processing_outcome"]
     nothing = plain.batch_analyzer_success(plain.create_batch_outcome_from_ranges(0, 5), "work")
-    assert nothing.result == {"batch_processing_outcome": {"type": "no_batches"}}
+    assert nothing.result == {"batch_processing_outcome": {"type": "no_batches"}, "reason": "empty_dataset"}
     assert plain.no_batches_outcome("empty").result["reason"] == "empty"
 
 
@@ -97,7 +97,11 @@ def test_worker_outcomes_keep_explicit_zeros() -> None:
     }
     assert BatchWorkerOutcome(10, items_succeeded=0).to_dict()["items_succeeded"] == 0
     partly = plain.batch_worker_partial_failure(plain.create_worker_outcome(1, errors=["x"]))
-    assert (partly.is_success, partly.result["errors"], partly.metadata) == (True, ["x"], {"partial_failure": True})
+    assert (partly.is_success, partly.result["errors"], partly.metadata) == (
+        True,
+        ["x"],
+        {"partial_failure": True, "had_failures": True, "batch_worker": True},
+    )
 
 
 def test_aggregation() -> None:
@@ -115,8 +119,10 @@ def test_aggregation() -> None:
         "results": [1],
         "errors": ["e"],
         "success_rate": 0.375,
+        "batch_count": 2,
+        "error_count": 1,
     }
-    assert aggregate_batch_results([]).success_rate == 1.0
+    assert aggregate_batch_results([]).success_rate == 0.0
     found = BatchAggregationScenario.detect({"cut": {"x": 1}, "other": 1, **results}, "cut", "w_")
     assert (found.is_no_batches, found.worker_count, list(found.batch_results)) == (False, 2, ["w_001", "w_002"])
     empty = {"cut": {"batch_processing_outcome": {"type": "no_batches"}}, "w_001": {"no_op": True}}

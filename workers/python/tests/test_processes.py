@@ -234,17 +234,17 @@ def test_a_second_signal_ends_at_once(fleet: Fleet) -> None:
     assert fleet.client.get_step(uuid, "one")["crashes"] == 0
 
 
-def test_a_handler_that_exits_fails_its_attempt_and_stops_its_worker(fleet: Fleet) -> None:
+def test_a_handler_that_exits_fails_its_step_for_good_and_its_worker_goes_on(fleet: Fleet) -> None:
     (fleet.folder / "handlers" / "marks.py").write_text(
         HANDLERS.replace("name = f", "raise SystemExit(3)\n        name = f")
     )
     worker = fleet.worker()
     (uuid,) = fleet.create(1, wait=False)
-    assert worker.wait(30) == 1
-    assert worker.stderr is not None
-    assert "a handler asked the process to end: SystemExit(3)" in worker.stderr.read()
+    assert fleet.client.wait(uuid, 30)["status"] == "blocked_by_failures"
     (attempt,) = fleet.client.get_step(uuid, "one")["history"]
-    assert (attempt["outcome"], attempt["error"]["retryable"]) == ("failed", True)
+    assert (attempt["outcome"], attempt["error"]["retryable"]) == ("failed", False)
+    assert "SystemExit(3)" in attempt["error"]["message"]
+    assert worker.poll() is None
     assert doctor(fleet.client) == []
 
 
@@ -260,9 +260,9 @@ def test_two_processes_share_one_store(fleet: Fleet) -> None:
     assert doctor(fleet.client) == []
 
 
-def python(code: str, *, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def python(code: str, *arguments: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "ignore:.*fork:DeprecationWarning", "-c", textwrap.dedent(code)],
+        [sys.executable, "-W", "ignore:.*fork:DeprecationWarning", "-c", textwrap.dedent(code), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -291,6 +291,16 @@ def test_importing_prints_nothing_and_loads_little(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_log_lines_without_fields_are_written_as_they_are(tmp_path: Path) -> None:
+    code = (
+        START
+        + "from tasker_core import log_warn\nw = start()\nlog_warn('plain')\nlog_warn('rich', {'n': 1})\nw.stop()\n"
+    )
+    plain, rich = python(code, cwd=tmp_path).stderr.splitlines()
+    assert plain.partition("WARN")[2].strip() == "plain"
+    assert "rich" in rich and '"n":1' in rich.replace("\\", "").replace(" ", "")
+
+
 def test_exit_with_a_running_worker_is_clean(tmp_path: Path) -> None:
     done = python(START + "w = start()\nTaskerClient(w.url).create_task('t', 'default', {'n': 1})\n", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -315,6 +325,72 @@ print(before, threads())
     assert done.returncode == 0, done.stderr
     before, after = map(int, done.stdout.split())
     assert after <= before
+
+
+PREFORK = (
+    START
+    + """
+url = sys.argv[1]
+Worker.start(url=url, templates=[TEMPLATE], registry=registry).stop()
+client = TaskerClient(url=url)
+client.create_task("t", "default", {"n": 1})
+pid = os.fork()
+if pid == 0:
+    client.create_task("t", "default", {"n": 2})
+    TaskerClient(url=url).create_task("t", "default", {"n": 3})
+    print(client.list_tasks().pagination.total_count, file=sys.stderr, flush=True)
+    os._exit(0)
+_, status = os.waitpid(pid, 0)
+client.create_task("t", "default", {"n": 4})
+print(os.waitstatus_to_exitcode(status), client.list_tasks().pagination.total_count)
+"""
+)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "tasker"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a store of its own, of every kind."""
+    if request.param == "sqlite":
+        yield f"sqlite://{tmp_path}/t.db"
+    elif request.param == "postgres":
+        server = os.environ.get("TASKER_TEST_POSTGRES")
+        if not server:
+            pytest.skip("name a PostgreSQL server with TASKER_TEST_POSTGRES")
+        yield f"{server}?schema=fork_{os.getpid()}"
+    else:
+        command = [os.environ["TASKER_BIN"]]
+        command += ["serve", "--url", f"sqlite://{tmp_path}/t.db", "--listen", "127.0.0.1:0", "--json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server_process:
+            assert server_process.stdout is not None
+            yield json.loads(server_process.stdout.readline())["url"]
+            server_process.terminate()
+
+
+def test_a_client_that_was_used_before_a_fork_goes_on_in_both_processes(served: str, tmp_path: Path) -> None:
+    done = python(PREFORK, served, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 4\n", "3\n")
+
+
+def test_ctrl_c_is_heard_while_a_client_waits_for_a_server(tmp_path: Path) -> None:
+    done = python(
+        """
+import os, signal, socket, threading
+from tasker_core import TaskerClient
+signal.signal(signal.SIGINT, signal.default_int_handler)
+mute = socket.create_server(("127.0.0.1", 0))
+heard = []
+def interrupt():
+    heard.append(mute.accept())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    TaskerClient(url=f"tasker://127.0.0.1:{mute.getsockname()[1]}").health_check()
+except BaseException as error:
+    print(type(error).__name__)
+""",
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (0, "KeyboardInterrupt\n"), done.stderr
 
 
 def test_a_forked_child_gets_clear_errors_and_leaves_the_parent_alone(tmp_path: Path) -> None:
@@ -470,7 +546,7 @@ from tasker_core import (
 )
 from tasker_core import _tasker_core as ffi
 from tasker_core.errors import WorkerAlreadyRunningError, WorkerNotInitializedError
-print(is_worker_running(), get_worker_status(), stop_worker())
+print(is_worker_running(), get_worker_status().running, stop_worker())
 result = ffi.bootstrap_worker(BootstrapConfig(worker_id="me", url="sqlite://t.db", templates=[TEMPLATE]))
 print(result.success, result.worker_id, result.namespaces, ffi.is_worker_running())
 try:
@@ -503,7 +579,7 @@ except WorkerNotInitializedError:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "False {'running': False} not_running",
+        "False False not_running",
         "True me ['default'] True",
         "already running",
         "complete 1",

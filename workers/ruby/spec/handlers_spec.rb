@@ -70,7 +70,8 @@ RSpec.describe "handlers of every kind" do
 
   it "refuses decisions that name nothing" do
     route = TaskerCore::StepHandler::Decision.new
-    expect { route.decision_success(steps: []) }.to raise_error(ArgumentError, /no_branches/)
+    expect { route.decision_success(steps: []) }
+      .to raise_error(TaskerCore::Errors::PermanentError, /no_branches/)
     wrong = { type: "create_steps", step_names: [1] }
     expect { route.validate_decision_outcome!(wrong) }.to raise_error(TaskerCore::Errors::PermanentError)
   end
@@ -128,9 +129,9 @@ RSpec.describe "handlers of every kind" do
         .to eq [["POST", "/b", '{"n":1}'], ["PUT", "/c", "[1]"], ["PATCH", "/d", "raw"], ["DELETE", "/e", nil]]
     end
 
-    { 400 => ["client_error", false], 401 => ["authentication_error", false], 404 => ["not_found", false],
-      408 => ["timeout", true], 425 => ["client_error", true], 429 => ["rate_limited", true],
-      500 => ["server_error", true], 501 => ["server_error", false], 503 => ["service_unavailable", true],
+    { 400 => ["client_error", false], 401 => ["authentication_error", false], 404 => ["not_found_error", false],
+      408 => ["timeout", true], 425 => ["client_error", true], 429 => ["rate_limit_error", true],
+      500 => ["server_error", true], 501 => ["server_error", false], 503 => ["service_unavailable_error", true],
       505 => ["server_error", false] }.each do |status, (type, retryable)|
       it "classifies #{status}" do
         2.times { @answers << [status, {}, {}] }

@@ -33,6 +33,12 @@ RSpec.describe "a Ruby process with a worker" do
     expect([out, err, status.exitstatus]).to eq ["", "", 0]
   end
 
+  it "writes log lines without fields as they are" do
+    _, err, = ruby('w = start; TaskerCore::Logger.warn("plain"); TaskerCore::Logger.warn("rich", n: 1); w.shutdown!')
+    plain, rich = err.lines(chomp: true)
+    expect([plain[/WARN.*/], rich[/n\W+1/].nil?]).to eq ["WARN plain", false]
+  end
+
   it "ends with code 0 although a worker runs" do
     out, err, status = ruby("start; puts :end")
     expect([out, err, status.exitstatus]).to eq ["end\n", "", 0]
@@ -56,6 +62,42 @@ RSpec.describe "a Ruby process with a worker" do
     RUBY
     expect(err.split).to eq %w[forked forked forked complete]
     expect([out.split, status.exitstatus]).to eq [%w[0 complete], 0]
+  end
+
+  it "goes on with a client that was used before a fork, in both processes" do
+    out, err, status = ruby(<<~'RUBY')
+      start.shutdown!
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      client.create_task(name: "t")
+      pid = fork do
+        client.create_task(name: "t")
+        TaskerCore::Client.new(url: "sqlite://t.db").create_task(name: "t")
+        warn client.list_tasks["total"]
+        exit! 0
+      end
+      Process.wait(pid)
+      client.create_task(name: "t")
+      puts $?.exitstatus, client.list_tasks["total"]
+    RUBY
+    expect([out.split, err.split, status.exitstatus]).to eq [%w[0 4], %w[3], 0]
+  end
+
+  it "hears Ctrl-C while a client waits for a server" do
+    out, = ruby(<<~'RUBY', before: "")
+      require "tasker_core"
+      require "socket"
+      mute = TCPServer.new("127.0.0.1", 0)
+      Thread.new do
+        @heard = mute.accept
+        Process.kill("INT", Process.pid)
+      end
+      begin
+        TaskerCore::Client.new(url: "tasker://127.0.0.1:#{mute.addr[1]}").health_check
+      rescue Exception => e
+        puts e.class
+      end
+    RUBY
+    expect(out).to eq "Interrupt\n"
   end
 
   it "hears Ctrl-C, Thread#kill and Timeout while it polls" do
@@ -100,17 +142,74 @@ RSpec.describe "a Ruby process with a worker" do
     expect(out).to eq "interrupted\n"
   end
 
-  it "drains and exits when a handler asks the process to end" do
+  it "goes on when a handler asks the process to end, and fails the step for good" do
     out, err, = ruby(<<~'RUBY')
-      REGISTRY.register("h", ->(_) { exit 3 })
+      REGISTRY.register("h", ->(context) { context.get_input("n") ? 7 : exit(3) })
       worker = start
       client = worker.client
       task = client.create_task(name: "t")
-      code = worker.run
-      client = TaskerCore::Client.new(url: "sqlite://t.db")
-      puts code, client.get_step(task["task_uuid"], "s")["history"].first["error"]["message"]
+      client.wait(task["task_uuid"], timeout: 20)
+      step = client.get_step(task["task_uuid"], "s")
+      puts step["attempts"], step["error"]["message"], step["error"]["backtrace"].size.positive?, run(worker)
     RUBY
-    expect(err).to include("a handler asked the process to end")
-    expect(out.lines.map(&:chomp)).to eq ["1", "the handler ended its worker: #<SystemExit: exit>"]
+    expect(err).to eq ""
+    expect(out.lines.map(&:chomp))
+      .to eq ["1", "the handler asked its process to end: #<SystemExit: exit>", "true", "complete"]
+  end
+
+  # In a process of its own, whose heap is small: a collection at every allocation takes minutes on that of a whole suite.
+  it "passes steps under GC.stress" do
+    out, err, = ruby(<<~'RUBY')
+      steps = (1..5).map { |n| "  - {name: s#{n}, handler: h}\n" }.join
+      REGISTRY.register("h", ->(c) { { "n" => c.get_input("n"), "seen" => c.get_dependency_result("nothing") } })
+      worker = TaskerCore::Worker::Bootstrap.start!(url: "sqlite://t.db", templates: ["name: t\nsteps:\n#{steps}"],
+                                                    registry: REGISTRY, max_concurrent_handlers: 2)
+      client = worker.client
+      created = client.create_task(name: "t", context: { n: 1 })
+      # Collects young objects: what the native half holds is young.
+      GC.stress = 1
+      task = client.wait(created["task_uuid"], timeout: 600)
+      GC.stress = false
+      puts task["status"]
+    RUBY
+    expect([out, err]).to eq ["complete\n", ""]
+  end
+
+  it "hands its steps back at a second signal" do
+    out, err, = ruby(<<~'RUBY')
+      began, told = IO.pipe
+      pid = fork do
+        REGISTRY.register("h", ->(_) { told.write("x") && sleep })
+        worker = start
+        # Once it is in `run`, and hears signals.
+        Thread.new do
+          sleep 0.01 until Thread.main.backtrace.to_s.include?("in `sleep'")
+          worker.client.create_task(name: "t")
+        end
+        exit worker.run
+      end
+      began.read(1)
+      2.times do
+        Process.kill("TERM", pid)
+        sleep 0.3
+      end
+      Process.wait(pid)
+      client = TaskerCore::Client.new(url: "sqlite://t.db")
+      step = client.list_task_steps(client.list_tasks.tasks.first.task_uuid).first
+      puts $?.exitstatus, step["attempts"], step["history"].map { |attempt| attempt["outcome"] }.inspect
+    RUBY
+    expect(out.lines.map(&:chomp)).to eq ["143", "0", '["released"]']
+    expect(err).to match(/a second signal ends at once/)
+  end
+
+  it "is stopped by a signal handler of the program" do
+    out, err, = ruby(<<~'RUBY')
+      worker = start
+      trap("TERM") { worker.shutdown! }
+      Process.kill("TERM", Process.pid)
+      Timeout.timeout(10) { sleep 0.01 while worker.running? }
+      puts worker.running?, worker.shutdown!
+    RUBY
+    expect([out, err]).to eq ["false\ntrue\n", ""]
   end
 end

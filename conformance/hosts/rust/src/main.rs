@@ -2,6 +2,7 @@
 
 mod members;
 mod program;
+mod trouble;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -10,7 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tasker_worker::{DomainEvent, EventPublisher, EventSubscriber, PublishContext, PublishError, Worker};
+use tasker_worker::{
+    ApiHandler, DomainEvent, EventPublisher, EventSubscriber, PublishContext, PublishError, StepContext, StepError,
+    StepOutcome, Worker,
+};
 
 use program::Program;
 
@@ -86,6 +90,24 @@ impl EventPublisher for Wrap {
     }
 }
 
+/// Makes the request of a step and gives what came of it.
+async fn call_service(context: StepContext) -> Result<StepOutcome, StepError> {
+    let said = |key: &str| context.get_config(key).as_str().unwrap_or_default().to_string();
+    let mut service = ApiHandler::new(&said("base_url"));
+    if let Some(seconds) = context.get_config("timeout").as_f64() {
+        service = service.timeout(Duration::from_secs_f64(seconds));
+    }
+    let (path, body) = (said("path"), context.get_config("body"));
+    let response = match said("method").as_str() {
+        "GET" => service.get(&path).await?,
+        "POST" => service.post(&path, &body).await?,
+        "PUT" => service.put(&path, &body).await?,
+        "PATCH" => service.patch(&path, &body).await?,
+        _ => service.delete(&path).await?,
+    };
+    response.into_outcome()
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut url, mut templates) = (None, None);
     let mut args = std::env::args().skip(1);
@@ -105,6 +127,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let program = Program { method, heard: heard.clone(), after: after.clone() };
         builder = builder.method("conformance.program", method, program);
     }
+    let builder = builder.handler("conformance.api", call_service);
     let worker = builder.subscriber(Listener(heard)).publisher(Wrap(after)).start()?;
     eprintln!("ready");
     worker.run()?;

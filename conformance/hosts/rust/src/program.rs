@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value, json};
 use tasker_worker::{StepContext, StepError, StepHandler, StepOutcome, document};
 
 use crate::News;
+use crate::trouble::trouble;
 
 pub(crate) struct Program {
     pub(crate) method: &'static str,
@@ -40,7 +41,11 @@ impl StepHandler for Program {
             run.run(&statements)?.unwrap_or_else(|| Ok(StepOutcome::from(Value::Null)))
         })
         .await
-        .unwrap_or_else(|e| Err(StepError::permanent(e.to_string())))
+        .unwrap_or_else(|e| match e.try_into_panic() {
+            // A panic of the program is one of the handler.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(e) => Err(StepError::permanent(e.to_string())),
+        })
     }
 }
 
@@ -76,6 +81,7 @@ impl Run<'_> {
                         }
                     }
                 }
+                "trouble" => return Ok(Some(trouble(&text(argument)))),
                 "until_cancelled" => {
                     while !self.context.is_cancelled() {
                         std::thread::sleep(Duration::from_millis(1));

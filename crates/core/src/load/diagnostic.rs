@@ -1,5 +1,6 @@
 //! What the loader has to say about a file, and the place where it is collected.
 
+use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// Most diagnostics of one severity that are kept; the rest is counted.
@@ -127,6 +128,7 @@ impl<'a> Sink<'a> {
     /// Ends the collection: the diagnostics in file order, and whether one is an error.
     pub(crate) fn finish(mut self) -> (Vec<Diagnostic>, bool) {
         self.kept.sort_by_key(|d| (d.line, d.column));
+        self.say_once();
         for (severity, count) in [Severity::Error, Severity::Warning].into_iter().zip(self.counts) {
             let last = self.kept.iter().rfind(|d| d.severity == severity).cloned();
             if let (Some(last), Some(more @ 1..)) = (last, count.checked_sub(KEPT_MAX)) {
@@ -135,6 +137,21 @@ impl<'a> Sink<'a> {
             }
         }
         (self.kept, self.counts[0] > 0)
+    }
+
+    /// Keeps the first of warnings that say the same, with the number of the others: a habit of the author's is one thing to read.
+    fn say_once(&mut self) {
+        let mut again: HashMap<String, usize> = HashMap::new();
+        self.kept.retain(|d| {
+            let times = again.entry(d.message.clone()).or_default();
+            *times += usize::from(d.severity == Severity::Warning);
+            d.severity == Severity::Error || *times == 1
+        });
+        for d in self.kept.iter_mut().filter(|d| d.severity == Severity::Warning) {
+            if let Some(times @ 2..) = again.get(&d.message) {
+                d.message = format!("{}, in {times} places of this file", d.message);
+            }
+        }
     }
 
     /// The text of a line, or nothing beyond the end of the file.

@@ -12,6 +12,19 @@ const NAME_BYTES_MAX: usize = 128;
 /// Longest time a template may name: 100 years of 365 days.
 pub(crate) const DURATION_MS_MAX: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 
+/// Keys of a structure that tools leave in templates and that say nothing here.
+const IGNORED: [(&str, &str); 2] = [("template", "task_handler"), ("template", "loaded_from")];
+
+/// What to write instead of a key that belongs elsewhere or has another name and unit here.
+fn instead(what: &str, key: &str) -> Option<&'static str> {
+    match (what, key) {
+        ("retry", "initial_delay") => Some("write `backoff_base_ms`, in milliseconds"),
+        ("retry", "max_delay") => Some("write `max_backoff_ms`, in milliseconds"),
+        ("step", "lifecycle") => Some("`lifecycle` belongs to the template, beside `steps`"),
+        _ => None,
+    }
+}
+
 /// Reads the nodes of one file.
 pub(crate) struct Reader<'a> {
     pub(crate) sink: Sink<'a>,
@@ -39,9 +52,13 @@ impl Reader<'_> {
         let Kind::Map(map) = &node.kind else {
             return self.mismatch(what, "a map", node);
         };
-        for (key, entry) in map.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+        let is_known = |key: &str| known.contains(&key) || IGNORED.contains(&(what, key));
+        for (key, entry) in map.iter().filter(|(key, _)| !is_known(key)) {
             let severity = if self.strict { Severity::Error } else { Severity::Warning };
-            let hint = self.sink.did_you_mean(key, known.iter().copied());
+            let hint = match instead(what, key) {
+                Some(hint) => Some(hint.to_owned()),
+                None => self.sink.did_you_mean(key, known.iter().copied()),
+            };
             let message = format!("unknown key {} in {what}", shown(key));
             self.sink.push(severity, "unknown_key", entry.at, message, hint);
         }

@@ -11,6 +11,9 @@ use super::{StepError, StepOutcome};
 /// Statuses whose Retry-After header counts.
 const RETRY_AFTER: [u16; 2] = [429, 503];
 
+/// Fields of a body that may say what went wrong.
+const MESSAGE_FIELDS: [&str; 5] = ["error", "message", "detail", "error_message", "msg"];
+
 /// An HTTP client with settings of its own; cheap to clone, and it keeps its connections.
 #[derive(Debug, Clone)]
 pub struct ApiHandler {
@@ -116,18 +119,18 @@ impl ApiHandler {
         })
     }
 
-    /// A success with the body.
+    /// A success with the body, under `data` unless it is an object.
     pub fn api_success(response: ApiResponse) -> StepOutcome {
         let metadata = Some(json!({"status_code": response.status_code}));
-        StepOutcome::Success { result: response.body, metadata }
+        let result = if response.body.is_object() { response.body } else { json!({"data": response.body}) };
+        StepOutcome::Success { result, metadata }
     }
 
     /// A failure that is tried again as the status says; Retry-After of a 429 or 503 is kept to.
     pub fn api_failure(response: &ApiResponse, message: Option<&str>) -> StepError {
         let status = response.status_code;
-        let reason = ureq::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-        let default = format!("the server answered {status} {}", reason.unwrap_or_default());
-        let mut error = StepError::http(status, message.unwrap_or(default.trim_end())).code(format!("HTTP_{status}"));
+        let default = response.error_message();
+        let mut error = StepError::http(status, message.unwrap_or(&default)).code(format!("HTTP_{status}"));
         error.retry_after = response.retry_after();
         error.metadata = Some(json!({"status_code": status, "body": response.body}));
         error
@@ -155,6 +158,16 @@ impl ApiResponse {
         retry::http_status_is_retryable(self.status_code)
     }
 
+    /// The status with what the body says went wrong, or else what the status is called.
+    fn error_message(&self) -> String {
+        let status = self.status_code;
+        let said = MESSAGE_FIELDS.iter().map(|name| &self.body[name]).find(|value| is_said(value));
+        let said = said.map(|value| if is_said(&value["message"]) { &value["message"] } else { value });
+        let said = said.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string));
+        let reason = || ureq::http::StatusCode::from_u16(status).ok()?.canonical_reason().map(str::to_string);
+        said.or_else(reason).map_or_else(|| format!("HTTP {status}"), |said| format!("HTTP {status}: {said}"))
+    }
+
     /// How long a 429 or 503 asks to wait, by a number of seconds or a date.
     pub fn retry_after(&self) -> Option<Duration> {
         let said = self.headers.get("retry-after").filter(|_| RETRY_AFTER.contains(&self.status_code))?;
@@ -169,6 +182,10 @@ impl ApiResponse {
     pub fn into_outcome(self) -> Result<StepOutcome, StepError> {
         if self.ok() { Ok(ApiHandler::api_success(self)) } else { Err(ApiHandler::api_failure(&self, None)) }
     }
+}
+
+fn is_said(value: &Value) -> bool {
+    !(value.is_null() || *value == "" || *value == false)
 }
 
 fn agent(timeout: Duration) -> ureq::Agent {

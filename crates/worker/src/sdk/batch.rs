@@ -61,6 +61,15 @@ impl BatchOutcome {
         self
     }
 
+    /// Keeps fields beside the outcome, for the convergence, and puts them into every worker's `inputs.batch_metadata`.
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> BatchOutcome {
+        self.result.insert("batch_metadata".into(), Value::Object(metadata.clone()));
+        for (key, value) in metadata {
+            self.result.entry(key).or_insert(value);
+        }
+        self
+    }
+
     /// The outcome of the step.
     pub fn into_outcome(self) -> StepOutcome {
         StepOutcome::from(Value::Object(self.result))
@@ -76,7 +85,7 @@ fn cursor(index: u64, start: u64, end: u64) -> Value {
 pub struct BatchWorkerContext {
     /// The cursor as the analyzer made it, any JSON.
     pub cursor: Value,
-    /// The template's `batch_config`, and `total_batches`.
+    /// The template's `batch_config`, what the analyzer said under `batch_metadata`, and `total_batches`.
     pub batch_metadata: Value,
     /// There is nothing to do: the worker is a placeholder.
     pub is_no_op: bool,

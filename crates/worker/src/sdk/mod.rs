@@ -2,6 +2,7 @@
 
 mod api;
 mod batch;
+mod classify;
 mod command;
 mod decision;
 mod publish;
@@ -25,6 +26,7 @@ use tasker_wire::{Error, Failure, Kind, Report, StepError as WireError, json_of}
 use tokio::runtime::Runtime;
 
 use crate::core::{Config, WorkerCore};
+use crate::error_type::standard;
 use crate::job::Job;
 use crate::logging;
 use crate::testing::Faults;
@@ -132,18 +134,6 @@ families! {
     business_logic => "business_logic_error", false;
 }
 
-impl From<std::io::Error> for StepError {
-    fn from(error: std::io::Error) -> StepError {
-        StepError::new(error.to_string(), "io_error", true)
-    }
-}
-
-impl From<serde_json::Error> for StepError {
-    fn from(error: serde_json::Error) -> StepError {
-        StepError::validation(error.to_string())
-    }
-}
-
 impl From<Value> for StepOutcome {
     fn from(result: Value) -> StepOutcome {
         StepOutcome::Success { result, metadata: None }
@@ -193,10 +183,10 @@ impl StepError {
         let error_type = match status {
             401 => "authentication_error",
             403 => "authorization_error",
-            404 => "not_found",
+            404 => "not_found_error",
             408 | 504 => "timeout",
-            429 => "rate_limited",
-            503 => "service_unavailable",
+            429 => "rate_limit_error",
+            503 => "service_unavailable_error",
             500..=599 => "server_error",
             _ => "client_error",
         };
@@ -769,7 +759,9 @@ async fn run(core: Arc<WorkerCore>, code: Arc<Code>, handler: Arc<dyn StepHandle
 fn report(outcome: Result<StepOutcome, StepError>, execution_us: i64) -> Report {
     match outcome {
         Ok(StepOutcome::Success { result, metadata }) => {
-            Report::Success { result: result.to_string(), metadata: metadata.map(|m| m.to_string()), execution_us }
+            // Publishers look at the report before the core does, and nothing is an empty object to them as well.
+            let result = if result.is_null() { "{}".into() } else { result.to_string() };
+            Report::Success { result, metadata: metadata.map(|m| m.to_string()), execution_us }
         }
         Ok(StepOutcome::Checkpoint { cursor, items_processed, accumulated_results }) => Report::Checkpoint {
             checkpoint: json!({"cursor": cursor, "items_processed": items_processed, "accumulated_results": accumulated_results})
@@ -779,7 +771,7 @@ fn report(outcome: Result<StepOutcome, StepError>, execution_us: i64) -> Report 
         Err(error) => Report::Failure(Box::new(Failure {
             error: WireError {
                 message: error.message,
-                error_type: error.error_type,
+                error_type: standard(&error.error_type).into(),
                 error_code: error.error_code,
                 backtrace: Vec::new(),
                 retryable: error.retryable,

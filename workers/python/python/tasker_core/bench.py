@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from tasker_core.client import TaskerClient
 from tasker_core.registry import HandlerRegistry
-from tasker_core.step_handler import StepHandler
+from tasker_core.step_handler.base import StepHandler
 from tasker_core.worker import Worker, WorkerConfig
 
 __all__ = ["run"]
@@ -80,7 +80,7 @@ class Join(StepHandler):
     handler_name = "bench.join"
 
     def call(self, context: Any) -> Any:
-        return self.success(sum(context.get_all_dependency_results("branch_").values()))
+        return self.success(sum(context.get_all_dependency_results("branch_")))
 
 
 HANDLERS = (Square, Add, Triple, Half, Plus, Times, Mean, Branch, Join)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import re
 import threading
 import time
+import weakref
 from typing import Any, Optional
 
+from tasker_core._url import default_url
 from tasker_core.serialization import dump, load
+from tasker_core.types.client import (
+    HealthResponse,
+    PaginationInfo,
+    StepAuditResponse,
+    StepResponse,
+    TaskListResponse,
+    TaskResponse,
+)
 
-__all__ = ["ClientError", "TaskerClient"]
+__all__ = [
+    "ClientError",
+    "HealthResponse",
+    "PaginationInfo",
+    "StepAuditResponse",
+    "StepResponse",
+    "TaskListResponse",
+    "TaskResponse",
+    "TaskerClient",
+]
 
 #: Longest wait without a look at signals, seconds.
 WAIT_SLICE = 0.25
@@ -31,36 +53,56 @@ class ClientError(RuntimeError):
         self.details = details
 
 
+#: What a text that says where work comes from begins with.
+_URL = re.compile(r"^(sqlite|postgres|postgresql|tasker|https?)[+:]")
+
+
 class TaskerClient:
     """A client of the engine at a URL; shares the engine of a worker on the same URL in this process.
 
+    Answers are objects with the published attributes, and dictionaries.
+
     Args:
-        url: As for ``Worker.start``.
         initiator: Who asks, kept with each task.
         source_system: From where, kept with each task.
+        url: As for ``Worker.start``; ``TASKER_URL`` when absent. Given first, it is taken as such:
+            ``TaskerClient("sqlite:///shop.db", "me", "here")``.
 
     Example:
-        >>> client = TaskerClient("sqlite:///shop.db")
-        >>> task = client.create_task("order", "shop", {"items": []})
-        >>> client.wait(task["task_uuid"])["status"]
+        >>> client = TaskerClient(url="sqlite:///shop.db")
+        >>> task = client.create_task("order", namespace="shop", context={"items": []})
+        >>> client.wait(task.task_uuid).status
     """
 
     def __init__(
-        self, url: Optional[str] = None, initiator: str = "api", source_system: str = "api", *, native: Any = None
+        self,
+        initiator: Optional[str] = None,
+        source_system: Optional[str] = None,
+        url: Optional[str] = None,
+        *,
+        native: Any = None,
     ) -> None:
-        from tasker_core.worker import default_url
-
+        if initiator is not None and _URL.match(initiator):
+            initiator, source_system, url = (
+                (source_system, url, initiator) if url is None or not _URL.match(url) else (source_system, None, url)
+            )
         self.url = url or default_url()
-        self.initiator = initiator
-        self.source_system = source_system
+        self.initiator = initiator or "tasker-core-python"
+        self.source_system = source_system or "tasker-core"
         self._native = native
+        self._closed = False
         self._lock = threading.Lock()
+        if native is None:
+            with _OPENERS_LOCK:
+                _OPENERS.add(self)
 
     def _call(self, op: str, args: dict[str, Any]) -> Any:
         from tasker_core import _native
 
         try:
             with self._lock:
+                if self._closed:
+                    raise ClientError("the client has been closed", "client_closed", "make a new one")
                 native = self._native = self._native or _native.NativeClient(self.url)
             return load(native.call(op, dump(args, "request")))
         except _native.TaskerNativeError as error:
@@ -73,16 +115,26 @@ class TaskerClient:
             ) from None
 
     def create_task(
-        self, name: str, namespace: str = "default", context: Optional[dict[str, Any]] = None, **options: Any
-    ) -> dict[str, Any]:
+        self,
+        name: str,
+        namespace: str = "default",
+        context: Optional[dict[str, Any]] = None,
+        version: Optional[str] = None,
+        reason: Optional[str] = "Task requested",
+        **options: Any,
+    ) -> TaskResponse:
         """Creates a task and gives it as stored.
 
-        Options: ``version tags priority correlation_id parent_correlation_id idempotency_key reason run_at requested_at
+        Args:
+            version: The newest when absent.
+
+        Options: ``tags priority correlation_id parent_correlation_id idempotency_key run_at requested_at
         options initiator source_system``.
 
         Raises:
             ClientError: no such template, a context that violates its schema, a conflict.
         """
+        options.update(version=version, reason=reason)
         given = {k: v for k, v in options.items() if v is not None}
         created = self.create_tasks([{"name": name, "namespace": namespace, "context": context or {}, **given}])[0]
         return self.get_task(created["task_uuid"])
@@ -106,10 +158,9 @@ class TaskerClient:
         answers: list[dict[str, Any]] = self._call("create_tasks", {"tasks": filled})["tasks"]
         return answers
 
-    def get_task(self, task_uuid: str) -> dict[str, Any]:
+    def get_task(self, task_uuid: str) -> TaskResponse:
         """A task."""
-        task: dict[str, Any] = self._call("get_task", {"task_uuid": task_uuid})
-        return task
+        return TaskResponse.from_dict(self._call("get_task", {"task_uuid": str(task_uuid)}))
 
     def list_tasks(
         self,
@@ -118,43 +169,46 @@ class TaskerClient:
         namespace: Optional[str] = None,
         status: Optional[str] = None,
         **filters: Any,
-    ) -> dict[str, Any]:
-        """A page of tasks, newest first: ``{"tasks": […], "total": n}``."""
+    ) -> TaskListResponse:
+        """A page of tasks, newest first; its ``pagination`` has the total."""
         args = {"limit": limit, "offset": offset, "namespace": namespace, "status": status, **filters}
-        page: dict[str, Any] = self._call("list_tasks", args)
-        return page
+        page = self._call("list_tasks", args)
+        pages = PaginationInfo.of(page["total"], limit, offset)
+        return TaskListResponse.from_dict({**page, "pagination": pages})
 
-    def cancel_task(self, task_uuid: str, reason: str = "") -> dict[str, Any]:
+    def cancel_task(self, task_uuid: str, reason: str = "") -> TaskResponse:
         """Cancels a task; running handlers are told."""
-        task: dict[str, Any] = self._call(
-            "cancel_task", {"task_uuid": task_uuid, "reason": reason, "actor": self.initiator}
-        )
-        return task
+        args = {"task_uuid": str(task_uuid), "reason": reason, "actor": self.initiator}
+        return TaskResponse.from_dict(self._call("cancel_task", args))
 
     def act(
         self, task_uuid: str, action: str, step: Optional[str] = None, result: Any = None, reason: str = ""
-    ) -> dict[str, Any]:
+    ) -> TaskResponse:
         """Does an operator's action: ``pause resume retry_failed reset_for_retry resolve_manually complete_manually
         give_up resolve_task cancel``."""
         args = {"task_uuid": task_uuid, "action": action, "step": step, "result": result, "reason": reason}
-        task: dict[str, Any] = self._call("act", {**args, "actor": self.initiator})
-        return task
+        return TaskResponse.from_dict(self._call("act", {**args, "actor": self.initiator}))
 
-    def list_task_steps(self, task_uuid: str) -> list[dict[str, Any]]:
+    def list_task_steps(self, task_uuid: str) -> list[StepResponse]:
         """The steps of a task with results and history."""
-        steps: list[dict[str, Any]] = self._call("list_task_steps", {"task_uuid": task_uuid})["steps"]
-        return steps
+        steps = self._call("list_task_steps", {"task_uuid": str(task_uuid)})["steps"]
+        states = {step["name"]: step["status"] for step in steps}
+        return [StepResponse.from_dict(step, states) for step in steps]
 
-    def get_step(self, task_uuid: str, step: str) -> dict[str, Any]:
-        """One step, by name or UUID."""
-        found: dict[str, Any] = self._call("get_step", {"task_uuid": task_uuid, "step": step})
+    def get_step(self, task_uuid: str, step_uuid: str) -> StepResponse:
+        """One step, by UUID or name."""
+        return StepResponse.from_dict(self._step(task_uuid, step_uuid))
+
+    def get_step_audit_history(self, task_uuid: str, step_uuid: str) -> list[StepAuditResponse]:
+        """The attempts of a step (by UUID or name), oldest first."""
+        args = {"task_uuid": str(task_uuid), "step": str(step_uuid)}
+        attempts = self._call("get_step_audit_history", args)["attempts"]
+        step = self._step(task_uuid, step_uuid)
+        return [StepAuditResponse.from_dict(attempt, step) for attempt in attempts]
+
+    def _step(self, task_uuid: str, step: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("get_step", {"task_uuid": str(task_uuid), "step": str(step)})
         return found
-
-    def get_step_audit_history(self, task_uuid: str, step: str) -> list[dict[str, Any]]:
-        """The attempts of a step, oldest first."""
-        answer = self._call("get_step_audit_history", {"task_uuid": task_uuid, "step": step})
-        attempts: list[dict[str, Any]] = answer["attempts"]
-        return attempts
 
     def get_audit(self, task_uuid: str) -> list[dict[str, Any]]:
         """Operator actions on a task, oldest first."""
@@ -232,17 +286,17 @@ class TaskerClient:
         count: int = self._call("replay_events", {**filters, "dry_run": dry_run})["replayed"]
         return count
 
-    def health_check(self) -> dict[str, Any]:
+    def health_check(self) -> HealthResponse:
         """Whether the store answers."""
-        health: dict[str, Any] = self._call("health_check", {})
-        return health
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return HealthResponse.from_dict({"timestamp": now, **self._call("health_check", {})})
 
     def doctor(self) -> dict[str, Any]:
         """Checks every invariant of the store."""
         report: dict[str, Any] = self._call("doctor", {})
         return report
 
-    def wait(self, task_uuid: str, timeout: float = 60.0) -> dict[str, Any]:
+    def wait(self, task_uuid: str, timeout: float = 60.0) -> TaskResponse:
         """Waits until the task ended or rests in ``blocked_by_failures``, and gives it.
 
         Raises:
@@ -253,9 +307,8 @@ class TaskerClient:
             left = max(0.0, deadline - time.monotonic())
             try:
                 # In slices, so that Ctrl-C is heard between them.
-                args = {"task_uuid": task_uuid, "timeout_ms": int(min(left, WAIT_SLICE) * 1000)}
-                task: dict[str, Any] = self._call("wait", args)
-                return task
+                args = {"task_uuid": str(task_uuid), "timeout_ms": int(min(left, WAIT_SLICE) * 1000)}
+                return TaskResponse.from_dict(self._call("wait", args))
             except ClientError as error:
                 if error.code != "timeout":
                     raise
@@ -265,14 +318,55 @@ class TaskerClient:
                     ) from None
 
     def close(self) -> None:
-        """Lets the engine go."""
+        """Lets the engine go; calls are refused from then on."""
+        with self._lock:
+            self._closed = True
+            if self._native is not None:
+                self._native.close()
+                self._native = None
+
+    def _park(self) -> None:
+        """Lets the engine go until the next call."""
         with self._lock:
             if self._native is not None:
                 self._native.close()
                 self._native = None
+
+    def _begin_anew(self) -> None:
+        """In a forked child: what was opened, and whoever held the lock, is in the parent."""
+        self._lock = threading.Lock()
+        self._native = None
 
     def __enter__(self) -> TaskerClient:
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+# Clients that open an engine by themselves, as web servers do before they fork. SQLite's locks do not survive it, so
+# files are let go before it; both sides open theirs with their next call. A running worker keeps its file, and children
+# are refused it.
+_OPENERS: weakref.WeakSet[TaskerClient] = weakref.WeakSet()
+_OPENERS_LOCK = threading.Lock()
+
+
+def _before_fork() -> None:
+    _OPENERS_LOCK.acquire()
+    for client in list(_OPENERS):
+        if client.url.startswith("sqlite:") and client.url != "sqlite::memory:":
+            client._park()
+
+
+def _after_fork_in_parent() -> None:
+    _OPENERS_LOCK.release()
+
+
+def _after_fork_in_child() -> None:
+    _OPENERS_LOCK.release()
+    for client in list(_OPENERS):
+        client._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -10,5 +10,5 @@ __all__ = ["log_debug", "log_error", "log_info", "log_trace", "log_warn", "set_l
 
 
 def set_level(level: str) -> None:
-    """Chooses the level of the core's log; takes effect for a worker started afterwards."""
+    """Chooses the level of the core's log for this process; takes effect until the first worker or line of log."""
     os.environ["TASKER_LOG"] = level

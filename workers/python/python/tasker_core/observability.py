@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
-from tasker_core import _tasker_core
+from tasker_core._current import current_worker
+from tasker_core.serialization import load
+from tasker_core.types.worker import ComponentHealth, HealthCheck, WorkerConfig, WorkerMetrics
 
 __all__ = [
     "ComponentHealth",
@@ -18,71 +19,83 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class ComponentHealth:
-    """Health of one part."""
+class WorkerSettings(WorkerConfig):
+    """Settings of a running worker, with where its work comes from."""
 
-    name: str
-    status: str
-    message: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class HealthCheck:
-    """Health of the worker."""
-
-    status: str
-    components: list[ComponentHealth]
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether every part is."""
-        return self.status == "healthy"
+    url: str = ""
+    namespaces: list[str] = []
+    slots: int = 0
 
 
-@dataclass(frozen=True)
-class WorkerMetrics:
-    """Numbers of the worker since its start."""
-
-    claimed: int
-    completed: int
-    failed: int
-    busy: int
-    slots: int
-    pending_events: int
-    uptime_ms: int
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Settings of the worker."""
-
-    worker_id: str
-    url: str
-    namespaces: list[str]
-    slots: int
+def _status() -> dict[str, Any]:
+    status: dict[str, Any] = load(current_worker().status())
+    return status
 
 
 def get_health_check() -> HealthCheck:
-    """Health of worker and store."""
-    status: dict[str, Any] = _tasker_core.get_ffi_dispatch_metrics()
+    """Health of worker and store.
+
+    Raises:
+        WorkerNotInitializedError: no worker is running.
+    """
+    from tasker_core.client import TaskerClient
+
+    status = _status()
     worker = "healthy" if status["running"] and not status["draining"] else "unhealthy"
     try:
-        _tasker_core.client_health_check()
-        store = ComponentHealth("store", "healthy")
+        # Through the worker itself: its URL as it is shown has no password, and a store in memory no second door.
+        TaskerClient(url=status["url"], native=current_worker().client()).health_check()
+        store = ComponentHealth(name="store", status="healthy")
     except RuntimeError as error:
-        store = ComponentHealth("store", "unhealthy", str(error))
-    parts = [ComponentHealth("worker", worker), store]
-    healthy = all(p.status == "healthy" for p in parts)
-    return HealthCheck("healthy" if healthy else "unhealthy", parts)
+        store = ComponentHealth(name="store", status="unhealthy", message=str(error))
+    parts = {"worker": ComponentHealth(name="worker", status=worker), "store": store}
+    healthy = all(p.status == "healthy" for p in parts.values())
+    return HealthCheck(
+        status="healthy" if healthy else "unhealthy",
+        is_running=bool(status["running"]),
+        components=parts,
+        rust=status,
+        python={"slots": status["slots"], "busy": status["busy"]},
+    )
 
 
 def get_metrics() -> WorkerMetrics:
-    """Numbers of the worker."""
-    status = _tasker_core.get_ffi_dispatch_metrics()
-    return WorkerMetrics(**{name: status[name] for name in WorkerMetrics.__dataclass_fields__})
+    """Numbers of the worker.
+
+    Raises:
+        WorkerNotInitializedError: no worker is running.
+    """
+    status = _status()
+    known = {name: status[name] for name in WorkerMetrics.model_fields if name in status}
+    return WorkerMetrics(
+        **known,
+        dispatch_channel_pending=status["pending_events"],
+        oldest_pending_age_ms=status.get("oldest_event_age_ms"),
+        steps_processed=status["completed"] + status["failed"],
+        steps_succeeded=status["completed"],
+        steps_failed=status["failed"],
+        steps_in_progress=status["busy"],
+    )
 
 
 def get_worker_config() -> WorkerSettings:
-    """Settings of the worker."""
-    return WorkerSettings(**_tasker_core.get_worker_config())
+    """Settings of the worker.
+
+    Raises:
+        WorkerNotInitializedError: no worker is running.
+    """
+    from tasker_core._current import started
+
+    status = _status()
+    given = dict(started[-1].config.items()) if started else {}
+    return WorkerSettings(
+        **{
+            **given,
+            "worker_id": status["worker_id"],
+            "url": status["url"],
+            "namespaces": status["namespaces"],
+            "supported_namespaces": status["namespaces"],
+            "slots": status["slots"],
+            "max_concurrent_handlers": status["slots"],
+        }
+    )

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import math
+import operator
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
@@ -51,7 +52,26 @@ def _default(value: Any) -> Any:
         return str(value)
     if isinstance(value, Enum):
         return value.value
+    plain = _scalar(value)
+    if plain is not None:
+        return plain
     raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
+def _scalar(value: Any) -> Any:
+    """What a number of another library stands for (numpy's, torch's); ``None`` for anything else."""
+    item = getattr(value, "item", None)
+    if callable(item) and not isinstance(value, type):
+        try:
+            plain = item()
+        except (TypeError, ValueError):
+            plain = None
+        if isinstance(plain, (bool, int, float, str)):
+            return plain
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_default)

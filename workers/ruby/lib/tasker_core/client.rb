@@ -1,8 +1,10 @@
 # frozen_string_literal: true
 
+TaskerCore::CoreExt.load_all
+
 module TaskerCore
   # The engine refused a request.
-  class ClientError < StandardError
+  class ClientError < Errors::Error
     # @return [String] stable snake_case code, the same in every language
     attr_reader :code
     # @return [String, nil] what to do next
@@ -27,6 +29,25 @@ module TaskerCore
   class Client
     # Longest wait without a look at interrupts, seconds.
     WAIT_SLICE = 0.05
+    SHARED_LOCK = Mutex.new
+    # Clients that open an engine by themselves, as web servers do before they fork.
+    OPENERS = ObjectSpace::WeakMap.new
+    OPENERS_LOCK = Mutex.new
+    private_constant :SHARED_LOCK, :OPENERS, :OPENERS_LOCK
+
+    # SQLite's locks do not survive a fork, so files are let go before it; both sides open theirs with their next call. A
+    # running worker keeps its file, and children are refused it.
+    module Forks
+      def _fork
+        clients = Client.openers
+        clients.each(&:park)
+        pid = super
+        clients.each(&:begin_anew) if pid.zero?
+        pid
+      end
+    end
+    private_constant :Forks
+    Process.singleton_class.prepend(Forks) if Process.respond_to?(:_fork)
 
     attr_reader :url
 
@@ -34,11 +55,79 @@ module TaskerCore
     # @param initiator [String] who asks, kept with each task
     # @param source_system [String] from where, kept with each task
     def initialize(url: nil, initiator: "api", source_system: "api", native: nil)
-      @url = url || Worker::Bootstrap.default_url
+      @url = url || Url.default
       @initiator = initiator
       @source_system = source_system
       @native = native
       @lock = Mutex.new
+      OPENERS_LOCK.synchronize { OPENERS[self] = self } if native.nil?
+    end
+
+    class << self
+      # @api private
+      def openers = OPENERS_LOCK.synchronize { OPENERS.keys }
+
+      # The functions below, by a client of the default URL: that of the running worker if there is one. Answers have
+      # readers, and are hashes besides.
+      #
+      # @param initiator [String] who asks, kept with the task
+      # @param source_system [String] from where, kept with the task
+      # @param reason [String] why, kept with the task
+      # @param options further fields of the request
+      # @return [Types::ClientTaskResponse]
+      def create_task(name:, namespace: "default", context: {}, version: nil, initiator: "tasker-core-ruby",
+                      source_system: "tasker-core", reason: "Task requested", **options)
+        shared { |c| c.create_task(name:, namespace:, context:, version:, initiator:, source_system:, reason:, **options) }
+      end
+
+      # @return [Types::ClientTaskResponse]
+      def get_task(task_uuid) = shared { |client| client.get_task(task_uuid) }
+
+      # @return [Types::ClientTaskListResponse] a page of tasks, newest first
+      def list_tasks(limit: 50, offset: 0, namespace: nil, status: nil)
+        shared { |client| client.list_tasks(limit:, offset:, namespace:, status:) }
+      end
+
+      # @return [Hash] the task after it
+      def cancel_task(task_uuid) = shared { |client| client.cancel_task(task_uuid) }
+
+      # @return [Array<Types::ClientStepResponse>]
+      def list_task_steps(task_uuid) = shared { |client| client.list_task_steps(task_uuid) }
+
+      # @return [Types::ClientStepResponse]
+      def get_step(task_uuid, step_uuid)
+        # Its parents are looked at now: the client is not there later.
+        shared { |client| client.get_step(task_uuid, step_uuid).settled }
+      end
+
+      # @return [Array<Types::ClientStepAuditResponse>] the attempts of a step, oldest first
+      def get_step_audit_history(task_uuid, step_uuid)
+        shared { |client| client.get_step_audit_history(task_uuid, step_uuid) }
+      end
+
+      # @return [Types::ClientHealthResponse]
+      def health_check = shared(&:health_check)
+
+      private
+
+      # The engine stays open between two calls, in this process; a fork opens its own.
+      def shared(&)
+        return borrowed(Current.worker, &) if Current.worker&.running?
+
+        kept = SHARED_LOCK.synchronize do
+          key = [Process.pid, Url.default]
+          @shared = [key, new] unless @shared&.first == key
+          @shared.last
+        end
+        yield kept
+      end
+
+      def borrowed(worker)
+        client = worker.client
+        yield client
+      ensure
+        client&.close
+      end
     end
 
     # Creates a task and gives it as stored. Options: `version tags priority correlation_id parent_correlation_id
@@ -68,11 +157,13 @@ module TaskerCore
       call("create_tasks", { tasks: requests.map { |request| defaults.merge(request.to_h) } })["tasks"]
     end
 
-    def get_task(task_uuid) = call("get_task", { task_uuid: })
+    # @return [Types::ClientTaskResponse]
+    def get_task(task_uuid) = Types::ClientTypes::TaskResponse.from_core(call("get_task", { task_uuid: }))
 
     # A page of tasks, newest first: `tasks` and their `total`.
     def list_tasks(limit: 50, offset: 0, namespace: nil, status: nil, **filters)
-      call("list_tasks", { limit:, offset:, namespace:, status:, **filters })
+      page = call("list_tasks", { limit:, offset:, namespace:, status:, **filters })
+      Types::ClientTypes::TaskListResponse.from_core(page, limit:, offset:)
     end
 
     # Cancels a task; running handlers are told.
@@ -92,14 +183,30 @@ module TaskerCore
     end
 
     # The steps of a task with results and history.
-    def list_task_steps(task_uuid) = call("list_task_steps", { task_uuid: })["steps"]
+    #
+    # @return [Array<Types::ClientStepResponse>]
+    def list_task_steps(task_uuid)
+      steps = call("list_task_steps", { task_uuid: })["steps"]
+      steps.map { |step| Types::ClientTypes::StepResponse.from_core(step) { steps }.settled }
+    end
 
     # One step, by name or UUID.
-    def get_step(task_uuid, step) = call("get_step", { task_uuid:, step: })
+    #
+    # @return [Types::ClientStepResponse]
+    def get_step(task_uuid, step)
+      found = call("get_step", { task_uuid:, step: })
+      Types::ClientTypes::StepResponse.from_core(found) do
+        call("list_task_steps", { task_uuid: })["steps"]
+      end
+    end
 
     # The attempts of a step, oldest first.
+    #
+    # @return [Array<Types::ClientStepAuditResponse>]
     def get_step_audit_history(task_uuid, step)
-      call("get_step_audit_history", { task_uuid:, step: })["attempts"]
+      about = call("get_step", { task_uuid:, step: })
+      attempts = call("get_step_audit_history", { task_uuid:, step: })["attempts"]
+      attempts.map { |attempt| Types::ClientTypes::StepAuditResponse.from_core(attempt, about) }
     end
 
     # Operator actions on a task, oldest first.
@@ -140,7 +247,9 @@ module TaskerCore
     def replay_events(dry_run: false, **filters) = call("replay_events", { **filters, dry_run: })["replayed"]
 
     # Whether the store answers.
-    def health_check = call("health_check", {})
+    #
+    # @return [Types::ClientHealthResponse]
+    def health_check = Types::ClientTypes::HealthResponse.from_core(call("health_check", {}))
 
     # Checks every invariant of the store.
     def doctor = call("doctor", {})
@@ -161,12 +270,37 @@ module TaskerCore
       @lock.synchronize do
         @native&.close
         @native = nil
+        @closed = true
       end
+    end
+
+    # Lets the engine of a file go until the next call.
+    #
+    # @api private
+    def park
+      return if @url == "sqlite::memory:" || !@url.start_with?("sqlite:")
+
+      @lock.synchronize do
+        @native&.close
+        @native = nil
+      end
+    end
+
+    # In a forked child: what was opened, and whoever held the lock, is in the parent.
+    #
+    # @api private
+    def begin_anew
+      @lock = Mutex.new
+      @native = nil
     end
 
     # One operation of the core, JSON in and out.
     def call(operation, args)
-      native = @lock.synchronize { @native ||= Native::NativeClient.new(@url) }
+      native = @lock.synchronize do
+        raise ClientError.new("the client has been closed", "client_closed", "make a new one") if @closed
+
+        @native ||= Native::NativeClient.new(@url)
+      end
       Serialization.load(native.call(operation, Serialization.dump(args, "request")))
     rescue Errors::NativeError => e
       raise ClientError.new(e.plain_message, e.code, e.hint, e.details), cause: nil

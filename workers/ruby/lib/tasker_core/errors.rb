@@ -6,7 +6,26 @@ module TaskerCore
     autoload :ErrorClassifier, "tasker_core/errors/error_classifier"
 
     # Base of everything this library raises.
-    class Error < StandardError; end
+    class Error < StandardError
+      # @return [String] the class without its modules
+      def error_class = self.class.name.to_s[/[^:]+\z/].to_s
+    end
+
+    # An error of what runs the steps, with the operation it happened in.
+    class OperationError < Error
+      # @return [String, nil] what was being done
+      attr_reader :operation
+      # @return [Hash] kept with the error
+      attr_reader :context
+
+      # @param operation [String, nil] what was being done
+      # @param context [Hash] kept with the error
+      def initialize(message = "", operation: nil, context: {})
+        super(message)
+        @operation = operation
+        @context = context
+      end
+    end
 
     # An error of the core: code, message, hint, details. Made from its JSON body.
     class NativeError < Error
@@ -27,10 +46,10 @@ module TaskerCore
 
     class OrchestrationError < Error; end
     class DatabaseError < Error; end
-    class ServerError < Error; end
+    class ServerError < OperationError; end
 
     # The compiled core refused a call.
-    class FFIError < Error
+    class FFIError < OperationError
       def error_type = "ffi_error"
     end
 

@@ -4,6 +4,10 @@ module TaskerCore
   # The core's functions under their published names: thin forms over the compiled half. With no worker running they
   # raise.
   module FFI
+    # What of a result's metadata is not the user's own.
+    KNOWN_METADATA = %w[execution_time_ms worker_id started_at completed_at retryable retry_after_seconds].freeze
+    private_constant :KNOWN_METADATA
+
     module_function
 
     def get_version = Native.version
@@ -21,35 +25,36 @@ module TaskerCore
     # Hands in a result of the wire shape (`StepExecutionResult`); whether the event was still open.
     def complete_step_event(event_id, result)
       event = worker.native.find(event_id)
-      return false if event.nil?
+      return false if event.nil? || event.cancelled?
 
       said = Serialization.load(Serialization.dump(result))
       metadata = said["metadata"] || {}
-      custom = metadata["custom"]
-      custom = custom.nil? || custom.empty? ? nil : Serialization.dump(custom, "metadata")
+      own = metadata.key?("custom") ? metadata["custom"] : metadata.except(*KNOWN_METADATA)
+      custom = own.nil? || own.empty? ? nil : Serialization.dump(own, "metadata")
       us = (metadata["execution_time_ms"].to_f * 1000).to_i
       if said["success"]
-        worker.native.finish_success(event, Serialization.dump(said["result"]), custom, us, nil)
+        told = { success: true, result: said["result"], metadata: own }
+        worker.native.finish_success(event, Serialization.dump(said["result"]), custom, us, events(event, told))
       else
         error = { "message" => "the handler gave no message", "error_type" => "handler_error", "retryable" => true }
                 .merge((said["error"] || {}).compact)
-        after = metadata["retry_after_seconds"]&.then { |seconds| (seconds.to_f * 1000).to_i }
-        worker.native.finish_failure(event, Serialization.dump(error), after, custom, us, nil)
+        after = Types::StepHandlerCallResult.seconds(metadata["retry_after_seconds"])&.then { |s| (s * 1000).to_i }
+        told = { success: false, metadata: own, error_message: error["message"],
+                 error_type: error["error_type"], error_code: error["error_code"], retryable: error["retryable"] }
+        worker.native.finish_failure(event, Serialization.dump(error), after, custom, us, events(event, told))
       end
-      true
     end
 
     # Hands in a checkpoint `cursor items_processed accumulated_results`; whether the event was still open.
     def checkpoint_yield_step_event(event_id, checkpoint)
       event = worker.native.find(event_id)
-      return false if event.nil?
+      return false if event.nil? || event.cancelled?
 
       said = checkpoint.transform_keys(&:to_s)
       accumulated = said["accumulated_results"]
       accumulated = Serialization.dump(accumulated, "accumulated results") unless accumulated.nil?
       cursor = Serialization.dump(said["cursor"], "cursor")
       worker.native.finish_checkpoint(event, cursor, said["items_processed"].to_i, accumulated, 0)
-      true
     end
 
     # Steps waiting, running, done.
@@ -83,6 +88,7 @@ module TaskerCore
       module_function :"log_#{level}"
     end
 
+    # Each takes the request or its fields; the answers are those of `Client`.
     def client_create_task(request) = client { |c| c.create_task(**request.to_h.transform_keys(&:to_sym)) }
     def client_get_task(task_uuid) = client { |c| c.get_task(task_uuid) }
     def client_list_tasks(**filters) = client { |c| c.list_tasks(**filters) }
@@ -94,11 +100,16 @@ module TaskerCore
 
     def bootstrap_worker(**options) = Worker::Bootstrap.start!(**options)
     def get_worker_status = worker.status
-    def is_worker_running = !Worker::Bootstrap.current.nil?
-    def stop_worker = Worker::Bootstrap.current&.shutdown!
+    def is_worker_running = !Current.worker.nil?
+    def stop_worker = Current.worker&.shutdown!
     def transition_to_graceful_shutdown = worker.native.drain(0)
 
-    def worker = Worker::Bootstrap.current!
+    # What publishers make of the step's events.
+    def events(event, told)
+      DomainEvents::PublisherRegistry.instance.prepared_json(event, DomainEvents::StepResult.of(told))
+    end
+
+    def worker = Current.worker!
 
     def client
       made = worker.client

@@ -3,8 +3,8 @@
 module TaskerCore
   # Which code answers to which name.
   module Registry
-    autoload :BaseResolver, "tasker_core/registry/resolvers"
-    autoload :HandlerDefinition, "tasker_core/registry/resolver_chain"
+    autoload :BaseResolver, "tasker_core/registry/base_resolver"
+    autoload :HandlerDefinition, "tasker_core/registry/handler_definition"
     autoload :HandlerRegistry, "tasker_core/registry/handler_registry"
     autoload :MethodDispatchWrapper, "tasker_core/registry/method_dispatch_wrapper"
     autoload :ResolverChain, "tasker_core/registry/resolver_chain"

@@ -7,7 +7,7 @@ module TaskerCore
   # From Ruby values to the JSON text the core takes, and back.
   module Serialization
     # A value cannot be written as JSON. Permanent: the same handler would return it again.
-    class SerializationError < StandardError
+    class SerializationError < Errors::Error
       def error_type = "serialization_error"
       def retryable = false
     end
@@ -39,7 +39,7 @@ module TaskerCore
       when Symbol then text(value.name, place, what)
       when Hash then hash(value, place, what, depth)
       when Array then value.each_with_index.map { |item, index| plain(item, "#{place}[#{index}]", what, depth + 1) }
-      when Time then value.strftime(value.nsec.zero? ? "%Y-%m-%dT%H:%M:%S%:z" : "%Y-%m-%dT%H:%M:%S.%6N%:z")
+      when Time then moment(value, value.nsec / 1000)
       else other(value, place, what, depth)
       end
     end
@@ -49,7 +49,7 @@ module TaskerCore
         name = case key
                when String then text(key, place, what)
                when Symbol, Integer, Float, true, false then key.to_s
-               when nil then ""
+               when nil then "null"
                else refuse(what, place, "a key of type #{key.class}")
                end
         [name, plain(item, "#{place}.#{name}", what, depth + 1)]
@@ -66,12 +66,25 @@ module TaskerCore
     end
 
     def other(value, place, what, depth)
+      return moment(value, (value.sec_fraction * 1_000_000).to_i) if value.is_a?(DateTime)
+      # Times of a zone of their own.
+      return moment(value, value.usec) if value.respond_to?(:iso8601) && value.respond_to?(:usec)
       return value.iso8601 if value.respond_to?(:iso8601)
-      return value.to_s("F") if defined?(BigDecimal) && value.is_a?(BigDecimal)
+      return decimal(value, place, what) if defined?(BigDecimal) && value.is_a?(BigDecimal)
       return plain(value.to_h, place, what, depth + 1) if value.is_a?(Struct) || value.respond_to?(:to_hash)
       return plain(value.to_h, place, what, depth + 1) if value.respond_to?(:to_h) && !value.is_a?(Enumerable)
 
       refuse(what, place, "a value of type #{value.class}")
+    end
+
+    # To the microsecond, as every language writes it.
+    def moment(value, microseconds)
+      value.strftime(microseconds.zero? ? "%Y-%m-%dT%H:%M:%S%:z" : "%Y-%m-%dT%H:%M:%S.%6N%:z")
+    end
+
+    # All digits, no exponent, and no fraction that is only a zero.
+    def decimal(value, place, what)
+      value.finite? ? value.to_s("F").delete_suffix(".0") : refuse(what, place, "#{value} is not a JSON number")
     end
 
     def refuse(what, place, why)
@@ -79,6 +92,6 @@ module TaskerCore
                                 "Return only hashes with string keys, arrays, strings, finite numbers, booleans and nil"
     end
 
-    private_class_method :plain, :hash, :text, :other, :refuse
+    private_class_method :plain, :hash, :text, :other, :moment, :decimal, :refuse
   end
 end

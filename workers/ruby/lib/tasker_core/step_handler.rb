@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+TaskerCore::CoreExt.load_all
+
 module TaskerCore
   # Base classes and mixins of handlers.
   module StepHandler

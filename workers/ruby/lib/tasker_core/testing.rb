@@ -62,6 +62,9 @@ module TaskerCore
         end
         @faults = Hash.new { |all, step| all[step] = [] }
         @lock = Mutex.new
+        # What a test registers must not be heard by the next one.
+        @publishers = DomainEvents::PublisherRegistry.instance.publishers
+        @subscribers = DomainEvents::SubscriberRegistry.instance.subscribers
         @worker = Worker::Bootstrap.start!(url: "sqlite::memory:", templates: Array(templates), registry: @registry,
                                            lease_ms: LEASE_MS, environment:,
                                            max_concurrent_handlers:)
@@ -106,6 +109,8 @@ module TaskerCore
       def close
         @client.close
         @worker.shutdown!(timeout: 1)
+        DomainEvents::PublisherRegistry.instance.restore(@publishers)
+        DomainEvents::SubscriberRegistry.instance.restore(@subscribers)
       end
 
       private

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from tasker_core.errors.classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable
+from tasker_core.errors.error_classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable, kind_of
 
 __all__ = [
     "AuthenticationError",
@@ -26,6 +26,7 @@ __all__ = [
     "get_classifier",
     "is_permanent",
     "is_retryable",
+    "kind_of",
 ]
 
 
@@ -36,9 +37,9 @@ class TaskerError(Exception):
         message: What happened.
         retryable: Whether another attempt may help; each family has its default.
         metadata: Kept with the attempt.
-        error_code: Your own code, shown in the step's error.
-        retry_after: Seconds to wait before the next attempt, at most 3600.
-        context: Kept with the error.
+        error_code: Your own code, shown in the step's error; also in ``metadata``.
+        retry_after: Seconds to wait before the next attempt, at most 3600; also in ``metadata``.
+        context: Kept with the error; also in ``metadata``.
 
     Example:
         >>> RetryableError("busy", retry_after=5).to_dict()["retryable"]
@@ -46,7 +47,10 @@ class TaskerError(Exception):
     """
 
     error_type = "handler_error"
-    default_retryable: bool = True
+    #: What an error of this family is unless it says otherwise.
+    retryable: bool = True
+    #: The same, for subclasses that set it under this name.
+    default_retryable: Optional[bool] = None
 
     def __init__(
         self,
@@ -60,21 +64,31 @@ class TaskerError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.retryable = self.default_retryable if retryable is None else retryable
-        self.metadata = metadata or {}
+        if retryable is None:
+            retryable = type(self).retryable if self.default_retryable is None else self.default_retryable
+        self.retryable = retryable
         self.error_code = error_code
         self.retry_after = retry_after
         self.context = context or {}
+        said = {"error_code": error_code, "retry_after": retry_after}
+        self._added = {**{k: v for k, v in said.items() if v is not None}, **self.context}
+        self._given = set(metadata or {})
+        self.metadata: dict[str, Any] = {**(metadata or {}), **self._added}
+
+    def own_metadata(self) -> dict[str, Any]:
+        """``metadata`` without what has a place of its own in the stored error."""
+        added = {k for k, v in self._added.items() if k not in self._given and self.metadata.get(k) == v}
+        return {k: v for k, v in self.metadata.items() if k not in added}
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as a dictionary."""
+        """All of it as a dictionary; ``error_type`` is the class's name."""
         return {
+            "error_type": type(self).__name__,
             "message": self.message,
-            "error_type": self.error_type,
-            "error_code": self.error_code,
             "retryable": self.retryable,
-            "retry_after": self.retry_after,
             "metadata": self.metadata,
+            "error_code": self.error_code,
+            "retry_after": self.retry_after,
             "context": self.context,
         }
 
@@ -83,6 +97,7 @@ class RetryableError(TaskerError):
     """Another attempt may help."""
 
     error_type = "retryable_error"
+    retryable = True
 
 
 class TimeoutError(RetryableError):
@@ -119,7 +134,7 @@ class PermanentError(TaskerError):
     """No attempt will help."""
 
     error_type = "permanent_error"
-    default_retryable = False
+    retryable = False
 
 
 class ValidationError(PermanentError):
@@ -162,6 +177,7 @@ class FFIError(TaskerError):
     """The compiled core refused a call."""
 
     error_type = "ffi_error"
+    retryable = True
 
 
 class StepTimeoutError(TimeoutError):
@@ -194,4 +210,4 @@ class ConversionError(TaskerError, ValueError):
     """A value cannot cross between Python and JSON."""
 
     error_type = "conversion_error"
-    default_retryable = False
+    retryable = False

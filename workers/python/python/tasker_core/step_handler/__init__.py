@@ -1,75 +1,46 @@
-"""Base of class handlers."""
+"""Handlers."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING
 
-from tasker_core.types import CheckpointYield, ErrorType, StepHandlerResult
+from tasker_core._lazy import attach
 
 if TYPE_CHECKING:
-    from tasker_core.models import StepContext
+    from tasker_core.step_handler import mixins as mixins
+    from tasker_core.step_handler.api import ApiHandler as ApiHandler, ApiResponse as ApiResponse
+    from tasker_core.step_handler.base import StepHandler as StepHandler
+    from tasker_core.step_handler.decision import DecisionHandler as DecisionHandler
+    from tasker_core.step_handler.functional import (
+        BatchConfig as BatchConfig,
+        Decision as Decision,
+        FunctionalHandler as FunctionalHandler,
+        HandlerDecorator as HandlerDecorator,
+        api_handler as api_handler,
+        batch_analyzer as batch_analyzer,
+        batch_worker as batch_worker,
+        decision_handler as decision_handler,
+        depends_on as depends_on,
+        inputs as inputs,
+        step_handler as step_handler,
+    )
+else:
+    _get, __dir__, __all__ = attach(
+        __name__,
+        {
+            "tasker_core.step_handler.api": "ApiHandler ApiResponse",
+            "tasker_core.step_handler.base": "StepHandler",
+            "tasker_core.step_handler.decision": "DecisionHandler",
+            "tasker_core.step_handler.functional": (
+                "BatchConfig Decision FunctionalHandler HandlerDecorator api_handler batch_analyzer batch_worker "
+                "decision_handler depends_on inputs step_handler"
+            ),
+        },
+    )
 
-__all__ = ["StepHandler"]
+    def __getattr__(name):
+        if name == "mixins":
+            import importlib
 
-
-class StepHandler(ABC):
-    """Code that runs a step. A fresh object is made for every attempt.
-
-    Example:
-        >>> class Double(StepHandler):
-        ...     handler_name = "math.double"
-        ...     def call(self, context):
-        ...         return self.success(context.get_input("n") * 2)
-    """
-
-    #: Name templates use as ``handler.callable``; the class name when empty.
-    handler_name: str = ""
-    handler_version: str = "1.0.0"
-
-    @abstractmethod
-    def call(self, context: StepContext) -> Any:
-        """Runs one attempt; may be ``async``.
-
-        The form ``call(task, dependency_results, workflow_step)`` works too.
-        """
-
-    @property
-    def name(self) -> str:
-        """The handler's name."""
-        return self.handler_name or type(self).__name__
-
-    @property
-    def version(self) -> str:
-        """The handler's version."""
-        return self.handler_version
-
-    @property
-    def capabilities(self) -> list[str]:
-        """What it can do."""
-        return ["process"]
-
-    def config_schema(self) -> Optional[dict[str, Any]]:
-        """JSON Schema of ``handler.initialization``, if it has one."""
-        return None
-
-    def success(self, result: Any = None, metadata: Optional[dict[str, Any]] = None) -> StepHandlerResult:
-        """A success with any JSON value."""
-        return StepHandlerResult.success(result, metadata)
-
-    def failure(
-        self,
-        message: str,
-        error_type: Union[str, ErrorType] = ErrorType.HANDLER_ERROR,
-        retryable: bool = True,
-        metadata: Optional[dict[str, Any]] = None,
-        error_code: Optional[str] = None,
-    ) -> StepHandlerResult:
-        """A failure; retryable unless you say otherwise."""
-        return StepHandlerResult.failure(message, error_type, retryable, metadata, error_code)
-
-    def checkpoint_yield(
-        self, cursor: Any, items_processed: int = 0, accumulated_results: Any = None
-    ) -> CheckpointYield:
-        """Progress to keep; return it, and the handler is called again with ``context.checkpoint`` set."""
-        return CheckpointYield(cursor=cursor, items_processed=items_processed, accumulated_results=accumulated_results)
+            return importlib.import_module(__name__ + ".mixins")
+        return _get(name)

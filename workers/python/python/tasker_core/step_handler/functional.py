@@ -13,18 +13,22 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Union, cast
+from typing import Any, Callable, Optional, Protocol, TypeVar, Union, cast
 
 from tasker_core.batch_processing import BatchWorkerOutcome
 from tasker_core.errors import ValidationError
-from tasker_core.step_handler import StepHandler
 from tasker_core.step_handler.api import ApiHandler, ApiResponse
+from tasker_core.step_handler.base import StepHandler
 from tasker_core.step_handler.batchable import Batchable
 from tasker_core.step_handler.decision import DecisionHandler
+from tasker_core.types.decision import DecisionPointOutcome
+from tasker_core.types.results import StepHandlerCallResult, StepHandlerResult
 
 __all__ = [
     "BatchConfig",
     "Decision",
+    "FunctionalHandler",
+    "HandlerDecorator",
     "api_handler",
     "batch_analyzer",
     "batch_worker",
@@ -35,6 +39,30 @@ __all__ = [
 ]
 
 Function = Callable[..., Any]
+#: A function keeps its own type when it is decorated.
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FunctionalHandler(Protocol):
+    """A decorated function: callable as before, and the handler class that calls it."""
+
+    __name__: str
+    _handler_class: type[StepHandler]
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        """Calls the function itself."""
+
+
+#: What the decorators of handlers give.
+HandlerDecorator = Callable[[Function], FunctionalHandler]
+
+
+class _FunctionHandler(StepHandler):
+    """What every functional handler is."""
+
+
+class _BatchFunctionHandler(StepHandler, Batchable):
+    """What functions of batches are."""
 
 
 class _Needs:
@@ -54,10 +82,10 @@ def _needs(function: Function) -> _Needs:
     return needs
 
 
-def depends_on(**parameters: Union[str, tuple[str, Any]]) -> Callable[[Function], Function]:
+def depends_on(**parameters: Union[str, tuple[str, Any]]) -> Callable[[F], F]:
     """Injects results of dependencies: ``param="step"``, or ``param=("step", Model)`` to have it validated."""
 
-    def decorate(function: Function) -> Function:
+    def decorate(function: F) -> F:
         needs = _needs(function)
         for name, wanted in parameters.items():
             needs.dependencies[name] = (wanted, None) if isinstance(wanted, str) else wanted
@@ -66,10 +94,13 @@ def depends_on(**parameters: Union[str, tuple[str, Any]]) -> Callable[[Function]
     return decorate
 
 
-def inputs(*names: Union[str, Any]) -> Callable[[Function], Function]:
-    """Injects fields of the task's context by name; a model class gets the whole context, validated."""
+def inputs(*names: Union[str, Any]) -> Callable[[F], F]:
+    """Injects fields of the task's context by name, absent ones as ``None``.
 
-    def decorate(function: Function) -> Function:
+    A model class gets the whole context, validated; fields it wants and the context lacks are given as ``None``.
+    """
+
+    def decorate(function: F) -> F:
         needs = _needs(function)
         for name in names:
             if isinstance(name, str):
@@ -79,6 +110,22 @@ def inputs(*names: Union[str, Any]) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def build_input(model: Any, context: Any) -> Any:
+    """An object of a model from the task's context; what it wants and the context lacks is ``None``."""
+    given = dict(context)
+    fields = getattr(model, "model_fields", None)
+    if isinstance(fields, dict):
+        for name, field in fields.items():
+            if field.is_required() and name not in given and (field.alias is None or field.alias not in given):
+                given[field.alias or name] = None
+    elif dataclasses.is_dataclass(model):
+        for item in dataclasses.fields(model):
+            missing = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if item.init and missing:
+                given.setdefault(item.name, None)
+    return build_model(model, given)
 
 
 def build_model(model: Any, value: Any) -> Any:
@@ -100,28 +147,41 @@ def build_model(model: Any, value: Any) -> Any:
         raise ValidationError(f"the value does not fit {model.__name__}: {error}") from error
 
 
-def step_handler(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
+def step_handler(name: str, version: str = "1.0.0") -> HandlerDecorator:
     """Registers a function as the handler of a name."""
-    return handler_decorator(name, version, StepHandler)  # type: ignore[type-abstract]
+    return handler_decorator(name, version, _FunctionHandler)
 
 
 @dataclass(frozen=True)
 class Decision:
     """What a decision function returns."""
 
-    steps: list[str] = field(default_factory=list)
-    reason: Optional[str] = None
-    routing_context: dict[str, Any] = field(default_factory=dict)
+    outcome: DecisionPointOutcome
 
-    @classmethod
-    def route(cls, steps: Union[str, list[str]], **routing_context: Any) -> Decision:
+    @staticmethod
+    def route(steps: Union[str, list[str]], **routing_context: Any) -> Decision:
         """Creates the named steps; the context is kept beside the outcome."""
-        return cls([steps] if isinstance(steps, str) else list(steps), None, routing_context)
+        return Decision(DecisionPointOutcome.create_steps(steps, routing_context=routing_context))
 
-    @classmethod
-    def skip(cls, reason: str, **routing_context: Any) -> Decision:
+    @staticmethod
+    def skip(reason: str, **routing_context: Any) -> Decision:
         """Creates nothing, and says why."""
-        return cls([], reason, routing_context)
+        return Decision(DecisionPointOutcome.no_branches(reason, routing_context))
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps to create."""
+        return self.outcome.next_step_names
+
+    @property
+    def reason(self) -> Optional[str]:
+        """Why nothing is created."""
+        return self.outcome.reason
+
+    @property
+    def routing_context(self) -> dict[str, Any]:
+        """What is kept beside the outcome."""
+        return self.outcome.routing_context
 
 
 @dataclass(frozen=True)
@@ -130,30 +190,25 @@ class BatchConfig:
 
     total_items: int
     batch_size: int
+    #: Kept in the analyzer's result, also under ``batch_metadata``, and in every worker's inputs.
     metadata: dict[str, Any] = field(default_factory=dict)
     max_batches: Optional[int] = None
 
 
-def decision_handler(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
+def decision_handler(name: str, version: str = "1.0.0") -> HandlerDecorator:
     """Registers a function that returns a ``Decision``, the names of steps, or a result."""
 
     def finish(handler: StepHandler, _context: Any, output: Any) -> Any:
-        decision = cast("DecisionHandler", handler)
         if isinstance(output, (str, list)):
             output = Decision.route(output)
         if not isinstance(output, Decision):
             return output
-        context = output.routing_context or None
-        if output.reason is not None:
-            return decision.skip_branches(output.reason, context)
-        return decision.decision_success(output.steps, context)
+        return cast("DecisionHandler", handler).decision_success_with_outcome(output.outcome)
 
-    return handler_decorator(name, version, DecisionHandler, finish=finish)  # type: ignore[type-abstract]
+    return handler_decorator(name, version, DecisionHandler, finish=finish)
 
 
-def batch_analyzer(
-    name: str, worker_template: Optional[str] = None, version: str = "1.0.0"
-) -> Callable[[Function], Function]:
+def batch_analyzer(name: str, worker_template: Optional[str] = None, version: str = "1.0.0") -> HandlerDecorator:
     """Registers a function that returns a ``BatchConfig``, the number of items 0 for nothing to do, or a result.
 
     Args:
@@ -164,17 +219,16 @@ def batch_analyzer(
         batches = cast("Batchable", handler)
         if not isinstance(output, BatchConfig):
             return output
-        if output.total_items == 0:
-            return batches.no_batches_outcome("no items")
         outcome = batches.create_batch_outcome_from_ranges(
-            output.total_items, output.batch_size, max_batches=output.max_batches
+            output.total_items, batch_size=output.batch_size, max_batches=output.max_batches
         )
-        return batches.batch_analyzer_success(outcome, worker_template, output.metadata or None)
+        outcome.batch_metadata = dict(output.metadata)
+        return batches.batch_analyzer_success(outcome, worker_template_name=worker_template)
 
-    return handler_decorator(name, version, Batchable, finish=finish)  # type: ignore[type-abstract]
+    return handler_decorator(name, version, _BatchFunctionHandler, finish=finish)
 
 
-def batch_worker(name: str, version: str = "1.0.0") -> Callable[[Function], Function]:
+def batch_worker(name: str, version: str = "1.0.0") -> HandlerDecorator:
     """Registers a function that gets ``batch_context``; placeholder workers never reach it."""
 
     def extra(handler: StepHandler, context: Any) -> dict[str, Any]:
@@ -186,20 +240,30 @@ def batch_worker(name: str, version: str = "1.0.0") -> Callable[[Function], Func
     def finish(_handler: StepHandler, _context: Any, output: Any) -> Any:
         return output.to_dict() if isinstance(output, BatchWorkerOutcome) else output
 
-    return handler_decorator(name, version, Batchable, extra, finish, instead)  # type: ignore[type-abstract]
+    return handler_decorator(name, version, _BatchFunctionHandler, extra, finish, instead)
 
 
 def api_handler(
     name: str,
     base_url: str = "",
-    timeout: float = 30.0,
-    default_headers: Optional[dict[str, str]] = None,
-    version: str = "1.0.0",
-) -> Callable[[Function], Function]:
+    version: Any = "1.0.0",
+    timeout: Any = 30.0,
+    default_headers: Any = None,
+) -> HandlerDecorator:
     """Registers a function that gets ``api``: an ``ApiHandler`` with ``get post … api_success api_failure``.
 
     An ``ApiResponse`` it returns becomes a success or failure by its status.
+
+    Args:
+        timeout: Seconds.
     """
+    if isinstance(version, (int, float)):
+        # The form (name, base_url, timeout, default_headers, version).
+        version, timeout, default_headers = (
+            default_headers or "1.0.0",
+            version,
+            timeout if isinstance(timeout, dict) else None,
+        )
     settings = {"base_url": base_url, "default_timeout": timeout, "default_headers": default_headers or {}}
     base = type("FunctionalApiHandler", (ApiHandler,), settings)
 
@@ -215,24 +279,25 @@ def api_handler(
 def handler_decorator(
     name: str,
     version: str,
-    base: type[StepHandler],
+    base: Any,
     extra: Callable[[StepHandler, Any], dict[str, Any]] | None = None,
     finish: Callable[[StepHandler, Any, Any], Any] | None = None,
     instead: Callable[[StepHandler, Any], Any] | None = None,
-) -> Callable[[Function], Function]:
+) -> HandlerDecorator:
     """The decorator all kinds of functional handlers share.
 
     ``extra`` gives further parameters of a call; ``finish`` turns what the function returned into a result; what
     ``instead`` gives, unless ``None``, stands for a call.
     """
 
-    def decorate(function: Function) -> Function:
+    def decorate(function: Function) -> FunctionalHandler:
         needs = _needs(function)
         parameters = inspect.signature(function).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for model in needs.models:
             fitting = [p for p, v in parameters.items() if v.annotation in (model, model.__name__)]
-            needs.inputs[fitting[0] if fitting else "inputs"] = model
+            name_of_it = "inputs" if "inputs" in parameters or not fitting else fitting[0]
+            needs.inputs[name_of_it] = model
         optional = {p for p, v in parameters.items() if v.default is not v.empty}
 
         def arguments(handler: StepHandler, context: Any) -> dict[str, Any]:
@@ -241,7 +306,7 @@ def handler_decorator(
                 values[parameter] = build_model(model, context.get_dependency_result(step))
             for parameter, model in needs.inputs.items():
                 if model is not None:
-                    values[parameter] = build_model(model, context.input_data)
+                    values[parameter] = build_input(model, context.input_data)
                 elif parameter in context.input_data or parameter not in optional:
                     values[parameter] = context.get_input(parameter)
             if extra is not None:
@@ -249,25 +314,44 @@ def handler_decorator(
                 values.update({k: v for k, v in given.items() if takes_all or k in parameters})
             if "context" in parameters or takes_all:
                 values["context"] = context
+            if "_context" in parameters:
+                values["_context"] = context
             return values
+
+        def result(handler: StepHandler, context: Any, output: Any) -> StepHandlerResult:
+            made = output if finish is None else finish(handler, context, output)
+            return StepHandlerCallResult.from_handler_output(made)
 
         if inspect.iscoroutinefunction(function):
 
-            async def call(self: StepHandler, context: Any) -> Any:
-                settled = None if instead is None else instead(self, context)
-                if settled is not None:
-                    return settled
-                output = await function(**arguments(self, context))
-                return output if finish is None else finish(self, context, output)
+            async def call(self: StepHandler, context: Any) -> StepHandlerResult:
+                try:
+                    settled = None if instead is None else instead(self, context)
+                    if settled is not None:
+                        return StepHandlerCallResult.from_handler_output(settled)
+                    return result(self, context, await function(**arguments(self, context)))
+                except Exception as error:
+                    return StepHandlerCallResult.from_exception(error)
 
         else:
 
-            def call(self: StepHandler, context: Any) -> Any:  # type: ignore[misc]
-                settled = None if instead is None else instead(self, context)
-                if settled is not None:
-                    return settled
-                output = function(**arguments(self, context))
-                return output if finish is None else finish(self, context, output)
+            def call(self: StepHandler, context: Any) -> StepHandlerResult:  # type: ignore[misc]
+                try:
+                    settled = None if instead is None else instead(self, context)
+                    if settled is not None:
+                        return StepHandlerCallResult.from_handler_output(settled)
+                    output = function(**arguments(self, context))
+                    if inspect.isawaitable(output):
+                        return later(self, context, output)  # type: ignore[return-value]
+                    return result(self, context, output)
+                except Exception as error:
+                    return StepHandlerCallResult.from_exception(error)
+
+            async def later(self: StepHandler, context: Any, output: Any) -> StepHandlerResult:
+                try:
+                    return result(self, context, await output)
+                except Exception as error:
+                    return StepHandlerCallResult.from_exception(error)
 
         members = {
             "handler_name": name,
@@ -276,11 +360,12 @@ def handler_decorator(
             "__doc__": function.__doc__,
             "__module__": function.__module__,
         }
-        handler = type(f"{function.__name__}_handler", (base,), members)
-        function._handler_class = handler  # type: ignore[attr-defined]
-        from tasker_core.registry import HandlerRegistry
+        handler = type(base)(f"{function.__name__}_handler", (base,), members)
+        made = cast("FunctionalHandler", function)
+        made._handler_class = handler
+        from tasker_core.registry.handler_registry import HandlerRegistry
 
-        HandlerRegistry.instance().register(name, handler)
-        return function
+        HandlerRegistry.instance(skip_bootstrap=True).register(name, handler)
+        return made
 
     return decorate

@@ -3,9 +3,10 @@
 use magnus::{Error, Module, Object, RModule, Ruby, function, method};
 use tasker_runtime::{Engine, Options, default_url};
 use tasker_wire::{Error as Fault, Kind};
+use tasker_worker::client::{call, is_near};
 use tasker_worker::sync::Mutex;
 
-use crate::error::{foreign, guarded, raise, released, without_gvl};
+use crate::error::{foreign, guarded, interruptible, raise, released, without_gvl};
 
 /// A client of the engine at a URL; shares the engine of a worker on the same URL in this process.
 #[magnus::wrap(class = "TaskerCore::Native::NativeClient", free_immediately)]
@@ -21,8 +22,11 @@ impl NativeClient {
 
     fn new(ruby: &Ruby, url: Option<String>) -> Result<NativeClient, Error> {
         guarded(ruby, || {
-            let open = || Engine::open(&url.unwrap_or_else(default_url), Options::default());
-            released(ruby, open).map(NativeClient::on)
+            let url = url.unwrap_or_else(default_url);
+            let near = is_near(&url);
+            let open = move || Engine::open(&url, Options::default());
+            let engine = if near { released(ruby, open)? } else { interruptible(ruby, open)? };
+            Ok(NativeClient::on(engine))
         })
     }
 
@@ -35,9 +39,11 @@ impl NativeClient {
             };
             if engine.is_foreign() {
                 std::mem::forget(engine);
-                return Err(foreign(ruby));
+                return Err(foreign(ruby, "client"));
             }
-            released(ruby, || tasker_worker::client::call(&engine, &op, &args))
+            let near = is_near(engine.url());
+            let work = move || call(&engine, &op, &args);
+            if near { released(ruby, work) } else { interruptible(ruby, work) }
         })
     }
 

@@ -2,10 +2,15 @@
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use magnus::{Error, ExceptionClass, Module, RModule, Ruby};
 use rb_sys::{rb_thread_call_without_gvl2, rb_thread_check_ints};
-use tasker_wire::{Error as Fault, Kind};
+use tasker_wire::Error as Fault;
+use tasker_worker::client::Pending;
+
+/// Longest wait without a look at Ruby's interrupts.
+pub const SLICE: Duration = Duration::from_millis(50);
 
 /// The exception of a core error: `TaskerCore::Errors::NativeError`, made from the error's JSON body.
 pub fn raise(ruby: &Ruby, fault: &Fault) -> Error {
@@ -69,6 +74,24 @@ pub fn without_gvl<'a, T: Send + 'a>(work: impl FnOnce() -> T + Send + 'a) -> Re
     }
 }
 
+/// Runs work with the interpreter lock released, or at once with it where an interrupt is pending: the work is not to be given up
+/// for that, and the interrupt is heard afterwards.
+pub fn without_gvl_or_with<'a, T: Send + 'a>(work: impl FnOnce() -> T + Send + 'a) -> T {
+    let mut call = Call { work: Some(Box::new(work)), done: None };
+    // SAFETY: as in `without_gvl`.
+    unsafe {
+        rb_thread_call_without_gvl2(Some(run::<T>), (&raw mut call).cast(), None, std::ptr::null_mut());
+    }
+    if call.done.is_none() {
+        run::<T>((&raw mut call).cast());
+    }
+    match call.done {
+        Some(Ok(value)) => value,
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        None => unreachable!("the work has been run in one way or the other"),
+    }
+}
+
 /// Runs blocking work with the interpreter lock released; a core error becomes an exception.
 pub fn released<'a, T: Send + 'a>(
     ruby: &Ruby,
@@ -77,13 +100,21 @@ pub fn released<'a, T: Send + 'a>(
     without_gvl(work)?.map_err(|fault| raise(ruby, &fault))
 }
 
-/// The exception for a handle inherited over a fork.
-pub fn foreign(ruby: &Ruby) -> Error {
-    let fault = Fault::new(
-        Kind::Conflict,
-        "forked",
-        "this worker was started before a fork; its threads live in the parent process",
-    )
-    .hint("start workers after forking, or in a fresh process");
-    raise(ruby, &fault)
+/// As [`released`], for work that may wait for a server: Ctrl-C, `Thread#raise` and `Timeout` are heard meanwhile.
+pub fn interruptible<T: Send + 'static>(
+    ruby: &Ruby,
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Error> {
+    let mut pending = Pending::begin(work).map_err(|fault| raise(ruby, &fault))?;
+    loop {
+        if let Some(answer) = without_gvl(|| pending.wait(SLICE))? {
+            return answer.map_err(|fault| raise(ruby, &fault));
+        }
+        check_interrupts()?;
+    }
+}
+
+/// The exception for a handle inherited over a fork; `what` it is: `worker` or `client`.
+pub fn foreign(ruby: &Ruby, what: &str) -> Error {
+    raise(ruby, &tasker_worker::client::forked(what))
 }

@@ -7,14 +7,11 @@ use magnus::{Error, IntoValue, Module, Object, RModule, Ruby, Value, function, m
 use serde_json::json;
 use tasker_wire::{Error as Fault, Failure, Kind, Report, StepError, json_text};
 use tasker_worker::sync::Mutex;
-use tasker_worker::{Config, WorkerCore, prepared_events};
+use tasker_worker::{Config, WorkerCore, prepared_events, takes_long};
 
 use crate::client::NativeClient;
-use crate::error::{check_interrupts, foreign, guarded, raise, released, without_gvl};
+use crate::error::{SLICE, check_interrupts, foreign, guarded, raise, released, without_gvl, without_gvl_or_with};
 use crate::event::{Signal, StepEvent};
-
-/// Longest wait without a look at Ruby's interrupts.
-const SLICE: Duration = Duration::from_millis(50);
 
 /// A worker without its handlers. Creating one starts no thread and opens nothing.
 #[magnus::wrap(class = "TaskerCore::Native::NativeWorker", free_immediately)]
@@ -31,7 +28,7 @@ impl NativeWorker {
             Some(core) if core.is_foreign() => {
                 // Dropping the last handle would join threads that live in the parent.
                 std::mem::forget(core);
-                Err(foreign(ruby))
+                Err(foreign(ruby, "worker"))
             }
             Some(core) => Ok(core),
             None => {
@@ -41,11 +38,16 @@ impl NativeWorker {
         }
     }
 
-    fn finish(&self, ruby: &Ruby, event: &StepEvent, report: Report, events: Option<String>) -> Result<(), Error> {
-        let events = events.map(|e| prepared_events(e.as_bytes())).transpose();
-        let events = events.map_err(|fault| raise(ruby, &fault))?.unwrap_or_default();
-        self.running(ruby)?.finish_with(&event.job, report, events);
-        Ok(())
+    fn finish(&self, ruby: &Ruby, event: &StepEvent, report: Report, events: Option<String>) -> Result<bool, Error> {
+        let core = self.running(ruby)?;
+        let long = takes_long(&event.job, &report, events.as_deref().map(str::as_bytes));
+        let finish = move || {
+            let events = events.map(|e| prepared_events(e.as_bytes())).transpose()?.unwrap_or_default();
+            Ok(core.finish_with(&event.job, report, events))
+        };
+        // Looking through a large payload takes long; giving the lock away and asking for it back takes longer than a small one.
+        let finished = if long { without_gvl_or_with(finish) } else { finish() };
+        finished.map_err(|fault| raise(ruby, &fault))
     }
 
     fn new(ruby: &Ruby, config_json: String) -> Result<NativeWorker, Error> {
@@ -78,7 +80,7 @@ impl NativeWorker {
         guarded(ruby, || {
             let Ok(core) = worker.running(ruby) else {
                 if worker.core.lock().is_some() {
-                    return Err(foreign(ruby));
+                    return Err(foreign(ruby, "worker"));
                 }
                 return Ok(Some(Signal::from(tasker_worker::Signal::Shutdown).into_value_with(ruby)));
             };
@@ -120,7 +122,7 @@ impl NativeWorker {
         metadata: Option<String>,
         execution_us: i64,
         events: Option<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         guarded(ruby, || worker.finish(ruby, event, Report::Success { result, metadata, execution_us }, events))
     }
 
@@ -135,7 +137,7 @@ impl NativeWorker {
         metadata: Option<String>,
         execution_us: i64,
         events: Option<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         guarded(ruby, || {
             let error: StepError = serde_json::from_str(&failure)
                 .map_err(|e| Error::new(ruby.exception_arg_error(), format!("the failure cannot be read: {e}")))?;
@@ -152,7 +154,7 @@ impl NativeWorker {
         items_processed: u64,
         accumulated: Option<String>,
         execution_us: i64,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let checkpoint = json!({
             "cursor": json_text(cursor), "items_processed": items_processed,
             "accumulated_results": json_text(accumulated.unwrap_or_else(|| "null".into())),
@@ -256,14 +258,7 @@ impl Drop for NativeWorker {
 
 /// Writes a line to the core's log.
 pub fn log(level: String, message: String, fields: Option<String>) {
-    let fields = fields.unwrap_or_default();
-    match level.as_str() {
-        "error" => tracing::error!(fields, "{message}"),
-        "warn" | "warning" => tracing::warn!(fields, "{message}"),
-        "info" => tracing::info!(fields, "{message}"),
-        "debug" => tracing::debug!(fields, "{message}"),
-        _ => tracing::trace!(fields, "{message}"),
-    }
+    tasker_worker::logging::line(&level, &message, fields.as_deref());
 }
 
 pub fn define(ruby: &Ruby, native: RModule) -> Result<(), Error> {

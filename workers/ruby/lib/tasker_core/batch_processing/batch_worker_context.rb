@@ -2,34 +2,59 @@
 
 module TaskerCore
   module BatchProcessing
-    # A batch worker's view of its part.
+    # A batch worker's view of its part. Keys of its hashes fit as symbols and as strings.
     class BatchWorkerContext
-      # The view of a step; nil if it is no batch worker.
-      def self.from_step_context(context)
-        context.step_inputs.key?("cursor") ? new(context) : nil
+      class << self
+        # The view of a step; nil if it is no batch worker.
+        #
+        # @param context [Types::StepContext]
+        def from_step_context(context)
+          step = context.workflow_step
+          inputs = Types::Indifferent.of(step.inputs || {})
+          inputs.key?("cursor") || inputs["is_no_op"] ? new(step) : nil
+        end
+
+        # The view of a step.
+        #
+        # @param workflow_step what has `inputs` and `checkpoint`
+        # @raise [ArgumentError] it has no cursor, and stands for no "nothing to do"
+        def from_step_data(workflow_step) = new(workflow_step)
       end
 
       # @return the cursor as the analyzer made it, any JSON
       attr_reader :cursor
       # @return [Hash] the template's `batch_config`
       attr_reader :batch_metadata
-      # @return [Integer] 0 for the first worker
-      attr_reader :batch_index
+      # @return [Hash, nil] `cursor items_processed accumulated_results` of a former attempt, once there is one
+      attr_reader :checkpoint
+      # @return [Boolean] whether this worker stands for "nothing to do"
+      attr_reader :is_no_op
+      alias no_op? is_no_op
 
-      def initialize(context)
-        inputs = context.step_inputs
-        @context = context
-        @cursor = inputs["cursor"]
-        @batch_metadata = inputs["batch_metadata"] || {}
-        @no_op = inputs["is_no_op"] ? true : false
-        @batch_index = [context.step_name[/_(\d+)\z/, 1].to_i - 1, 0].max
+      # @param workflow_step what has `inputs` and `checkpoint`
+      # @raise [ArgumentError] it has no cursor, and stands for no "nothing to do"
+      def initialize(workflow_step)
+        workflow_step = workflow_step.workflow_step if workflow_step.is_a?(Types::StepContext)
+        inputs = Types::Indifferent.of(workflow_step.inputs || {})
+        @is_no_op = inputs["is_no_op"] ? true : false
+        part = inputs.key?("cursor") || @is_no_op
+        raise ArgumentError, "the step is no batch worker: its inputs have no cursor" unless part
+
+        @cursor = inputs["cursor"] || Types::Indifferent.of({})
+        @batch_metadata = inputs["batch_metadata"] || Types::Indifferent.of({})
+        saved = workflow_step.respond_to?(:checkpoint) ? workflow_step.checkpoint : nil
+        @checkpoint = saved.nil? ? nil : Types::Indifferent.of(saved)
+        @name = workflow_step.respond_to?(:name) ? workflow_step.name.to_s : ""
         freeze
       end
 
-      # The cursor, where it is a hash; any other cursor as `start_cursor`.
-      def cursor_config = cursor.is_a?(Hash) ? cursor : { "start_cursor" => cursor }
+      # @return [Integer] 0 for the first worker
+      def batch_index = [@name[/_(\d+)\z/, 1].to_i - 1, 0].max
 
-      def batch_id = cursor_config["batch_id"] || format("%03d", batch_index + 1)
+      # The cursor, where it is a hash; any other cursor as `start_cursor`.
+      def cursor_config = cursor.is_a?(Hash) ? cursor : Types::Indifferent.of({ "start_cursor" => cursor })
+
+      def batch_id = cursor_config["batch_id"] || (is_no_op ? NO_OP_BATCH_ID : format("%03d", batch_index + 1))
       def total_batches = batch_metadata["total_batches"].to_i
 
       # First item.
@@ -41,14 +66,16 @@ module TaskerCore
       # Distance of items.
       def step_size = cursor_config["step_size"] || 1
 
-      def no_op? = @no_op
+      def has_checkpoint? = !@checkpoint.nil?
 
-      # `cursor items_processed accumulated_results` of a former attempt, once there is one.
-      def checkpoint = @context.checkpoint
-      def has_checkpoint? = @context.has_checkpoint?
-      def checkpoint_cursor = @context.checkpoint_cursor
-      def checkpoint_items_processed = @context.checkpoint_items_processed
-      def accumulated_results = @context.accumulated_results
+      # Where to go on; nil at the start.
+      def checkpoint_cursor = @checkpoint && @checkpoint["cursor"]
+
+      # Items done before; 0 at the start.
+      def checkpoint_items_processed = @checkpoint ? @checkpoint["items_processed"].to_i : 0
+
+      # What the checkpoint carries; nil at the start.
+      def accumulated_results = @checkpoint && @checkpoint["accumulated_results"]
     end
   end
 end

@@ -4,6 +4,9 @@ module TaskerCore
   module DomainEvents
     # Hears events of this process; a failing one stops no other.
     #
+    # An event is a hash whose keys fit as symbols and as strings, with readers: `event_id event_name event_version
+    # metadata payload business_payload execution_result context`.
+    #
     # @example
     #   class Mailer < TaskerCore::DomainEvents::BaseSubscriber
     #     subscribes_to "order.*"
@@ -11,9 +14,14 @@ module TaskerCore
     #   end
     #   TaskerCore::DomainEvents::SubscriberRegistry.instance.register(Mailer).start
     class BaseSubscriber
-      # Says which events are heard: exact names, `prefix.*`, or `*`.
+      # Says which events are heard: exact names, `prefix.*`, or `*`. Without arguments, what was said.
       def self.subscribes_to(*patterns)
-        patterns.empty? ? @patterns || [] : @patterns = patterns.flatten
+        patterns.empty? ? self.patterns : @patterns = patterns.flatten.map(&:to_s)
+      end
+
+      # @return [Array<String>] the patterns; `*` if none were set
+      def self.patterns
+        @patterns || (superclass <= BaseSubscriber ? superclass.patterns : ["*"])
       end
 
       # Does what is to be done about the event.
@@ -31,27 +39,28 @@ module TaskerCore
       def on_handle_error(_event, _error) = nil
 
       # The patterns it hears.
-      def subscriptions = self.class.subscribes_to
+      def subscriptions = self.class.patterns
+
+      def logger = Logger.instance
 
       # Whether it hears events of that name.
-      def matches?(event_name)
-        subscriptions.any? do |pattern|
-          pattern == "*" || pattern == event_name || (pattern.end_with?(".*") && event_name.start_with?(pattern[0..-2]))
-        end
-      end
+      def matches?(event_name) = InProcessDomainEventPoller.match?(subscriptions, event_name)
 
       # Whether it hears events now.
-      def active? = @active || false
+      def active = @active || false
+      alias active? active
 
       # Starts hearing.
-      def start
+      def start(*)
         @active = true
         SubscriberRegistry.instance.add(self)
         self
       end
+      alias start! start
 
       # Stops hearing.
       def stop = @active = false
+      alias stop! stop
     end
   end
 end

@@ -10,7 +10,9 @@ module TaskerCore
       LOCK = Mutex.new
       private_constant :LOCK
 
+      # @return [ResolverChain] whom it asks
       attr_reader :chain
+      alias resolver_chain chain
 
       # The registry functional handlers register with and workers use.
       def self.instance = LOCK.synchronize { @instance ||= new }
@@ -18,13 +20,19 @@ module TaskerCore
       # Forgets every handler; for tests.
       def self.reset_instance! = LOCK.synchronize { @instance = nil }
 
+      # @return [Hash] classes that were found, not registered by the program, by name
+      attr_reader :found
+
       def initialize
         @chain = ResolverChain.default
+        @found = {}
       end
 
       # Registers a class, object or proc under a name, or a class under its own.
+      #
+      # @raise [Errors::ConfigurationError] what is registered cannot be called
       def register_handler(name, handler = nil)
-        name, handler = name.handler_name, name if name.is_a?(Class)
+        name, handler = StepHandler::Base.name_of(name), name if name.is_a?(Class)
         unless handler.is_a?(Class) || handler.respond_to?(:call)
           raise Errors::ConfigurationError, "`#{name}` is registered with something that cannot be called"
         end
@@ -37,69 +45,58 @@ module TaskerCore
       # Removes a name; whether it was there.
       def unregister(name) = @chain.unregister(name.to_s)
 
-      # A handler object for a name or definition, its method dispatched; nil if nobody has it.
+      # A handler object for a name, a definition or a template's wrapper, its method dispatched; nil if nobody has it.
       def resolve_handler(wanted)
-        definition = wanted.is_a?(HandlerDefinition) ? wanted : HandlerDefinition.new(callable: wanted.to_s)
-        found = @chain.resolve(definition)
-        return nil if found.nil?
-
-        @chain.wrap_for_method_dispatch(found.is_a?(Class) ? found.new : found, definition.method)
+        definition = HandlerDefinition.of(wanted)
+        @chain.wrap_for_method_dispatch(@chain.resolve(definition), definition)
       end
       alias resolve resolve_handler
 
-      # Whether a name was registered.
-      def is_registered(name) = @chain.explicit.handlers.key?(name.to_s)
-
       # Whether anyone in the chain answers to a name.
-      def handler_available?(name) = @chain.can_resolve?(HandlerDefinition.new(callable: name.to_s))
+      def handler_available?(name) = @chain.can_resolve?(HandlerDefinition.of(name))
+      alias is_registered handler_available?
 
       # Registered names, in order.
-      def registered_handlers = @chain.explicit.handlers.keys.sort
+      def registered_handlers = @chain.registered_callables
       alias list_handlers registered_handlers
 
+      # @return [Hash] class, object or proc by registered name
+      def handlers = @chain.explicit_resolver.handlers
+
+      # @return [Class, nil] the class of a registered name
       def get_handler_class(name)
-        found = @chain.explicit.handlers[name.to_s]
+        found = handlers[name.to_s]
         found.nil? || found.is_a?(Class) ? found : found.class
       end
 
-      def handler_count = registered_handlers.size
+      def handler_count = handlers.size
       def add_resolver(resolver) = @chain.add_resolver(resolver)
       def clear! = registered_handlers.each { |name| unregister(name) }
+      def logger = Logger.instance
 
-      # Lets templates name handler classes under a module by their constant.
-      def allow_namespace(namespace) = @chain.get_resolver("class_constant")&.allow(namespace)
+      # Constants of loaded handlers are answered for without it; kept for programs that say it.
+      def allow_namespace(_namespace) = nil
 
-      # Every name a template may use.
-      def callables
-        constants = @chain.explicit.handlers.values.grep(Class).map(&:name).compact
-        lookup = @chain.get_resolver("class_constant")
-        allowed = constants.select { |name| lookup&.can_resolve?(HandlerDefinition.new(callable: name)) }
-        (registered_handlers | allowed).sort
-      end
+      # Every name a template may use, as far as they are known beforehand.
+      def callables = (registered_handlers | (@chain.get_resolver("class_constant")&.registered_callables || [])).sort
 
       # Loads the Ruby files of folders or files and registers the handler classes they define; what went wrong, as
       # sentences.
-      def discover_handlers(*paths)
-        problems = []
-        files = paths.flatten.flat_map do |path|
-          found = File.directory?(path) ? Dir[File.join(path, "**/*.rb")] : [path]
-          problems << "#{path}: there are no Ruby files" if found.empty?
-          found.reject { |file| file.match?(%r{(_spec|_test)\.rb\z|/(spec|test)/}) && File.directory?(path) }
-        end
-        before = handler_classes
-        files.each do |file|
-          require File.expand_path(file)
-        rescue StandardError, ScriptError => e
-          at = e.backtrace&.find { |line| line.start_with?(File.expand_path(file)) }&.sub(/:in .*/, "")
-          problems << "#{file} cannot be loaded: #{e.class}: #{e.message}#{at ? " (#{at})" : ""}; its handlers are missing"
-        end
-        (handler_classes - before).each { |handler| register_handler(handler) if handler.handler_name }
-        problems
+      def discover_handlers(*paths) = HandlerDiscovery.load(self, paths.flatten)
+
+      # Registers the handler classes that are loaded already; what went wrong, as sentences.
+      def bootstrap_handlers = HandlerDiscovery.register(self, StepHandler::Base.loaded)
+
+      # Where templates are looked for, which handlers they ask for, and which of those are there.
+      #
+      # @return [Hash] `template_path template_files discovered_handlers registered_handlers missing_handlers`
+      def template_discovery_info
+        wanted = TemplateDiscovery::HandlerDiscovery.discover_all_handlers
+        { template_path: TemplateDiscovery::TemplatePath.find_template_config_directory,
+          template_files: TemplateDiscovery::TemplatePath.discover_template_files,
+          discovered_handlers: wanted, registered_handlers:,
+          missing_handlers: wanted.reject { |name| handler_available?(name) } }
       end
-
-      private
-
-      def handler_classes = ObjectSpace.each_object(StepHandler::Base.singleton_class).reject(&:singleton_class?)
     end
   end
 end

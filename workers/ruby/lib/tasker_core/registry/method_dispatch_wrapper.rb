@@ -4,15 +4,33 @@ module TaskerCore
   module Registry
     # A handler whose `call` is another of its methods.
     class MethodDispatchWrapper
-      attr_reader :handler, :method_name
+      # @return the handler itself
+      attr_reader :handler
+      # @return [Symbol] the method that stands for `call`
+      attr_reader :target_method
 
-      def initialize(handler, method_name)
+      # @raise [Errors::ResolutionError] the handler has no such method
+      def initialize(handler, target_method)
         @handler = handler
-        @method_name = method_name.to_sym
-        raise Errors::ResolutionError, self.class.missing(handler, method_name) unless handler.respond_to?(@method_name)
+        @target_method = target_method.to_sym
+        missing! unless handler.respond_to?(@target_method)
       end
 
-      def call(*arguments) = @handler.public_send(@method_name, *arguments)
+      alias method_name target_method
+      alias unwrap handler
+
+      # Runs the method.
+      def call(...) = @handler.public_send(@target_method, ...)
+
+      def handler_class = @handler.class
+
+      # Whether the handler is of a class.
+      def wraps?(klass) = @handler.is_a?(klass)
+
+      # The rest is the handler's.
+      def respond_to_missing?(name, private = false) = @handler.respond_to?(name, private)
+
+      def method_missing(name, ...) = @handler.respond_to?(name) ? @handler.public_send(name, ...) : super
 
       # What is wrong, and which methods the handler has.
       def self.missing(handler, method_name)
@@ -20,6 +38,10 @@ module TaskerCore
         own = owner.public_instance_methods - StepHandler::Base.public_instance_methods - Object.instance_methods
         "handler #{owner.name} has no method `#{method_name}`; it has #{(own | [:call]).sort.join(", ")}"
       end
+
+      private
+
+      def missing! = raise(Errors::ResolutionError, self.class.missing(@handler, @target_method))
     end
   end
 end

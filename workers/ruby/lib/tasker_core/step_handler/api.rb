@@ -6,7 +6,10 @@ module TaskerCore
     class Api < Base
       include Mixins::API
 
-      def capabilities = %w[process http]
+      # The request of handlers of an older form; define it, and call it from `call`.
+      def process(_task, _sequence, _step)
+        raise NotImplementedError, "#{self.class} does not implement process"
+      end
     end
   end
 end

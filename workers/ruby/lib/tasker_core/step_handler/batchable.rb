@@ -5,8 +5,6 @@ module TaskerCore
     # Base of analyzers, batch workers and aggregating steps. See Mixins::Batchable.
     class Batchable < Base
       include Mixins::Batchable
-
-      def capabilities = %w[process batchable]
     end
   end
 end

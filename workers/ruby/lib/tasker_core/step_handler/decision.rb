@@ -5,8 +5,6 @@ module TaskerCore
     # Base of decision handlers. See Mixins::Decision.
     class Decision < Base
       include Mixins::Decision
-
-      def capabilities = %w[process decision]
     end
   end
 end

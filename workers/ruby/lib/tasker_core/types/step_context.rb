@@ -2,24 +2,33 @@
 
 module TaskerCore
   module Types
-    # What a handler is called with. Payloads are parsed when first asked for; keys are strings.
+    # What a handler is called with. Payloads are parsed when first asked for; keys fit as symbols and as strings.
     #
     # @example
     #   def call(context)
     #     context.get_dependency_result("square") + context.get_input("n")
     #   end
     class StepContext
-      attr_reader :event, :handler_name
+      # @return the native step event, or the document it was made from
+      attr_reader :event
 
-      # @param event the native step event, or the wire document as a hash
-      def initialize(event, handler_name = "")
-        @event = event.is_a?(Hash) ? Models::DocumentEvent.new(event) : event
-        @handler_name = handler_name
+      # @param step_data the native step event; the wire document, or its `task_sequence_step`, as a hash; or a
+      #   `Models::TaskSequenceStepWrapper`
+      # @param handler_name [String, nil] the callable; that of the step's definition when absent
+      def initialize(step_data, name = nil, handler_name: nil)
+        @event = case step_data
+                 when Hash, Models::TaskSequenceStepWrapper then Models::DocumentEvent.new(step_data)
+                 else step_data
+                 end
+        @handler_name = handler_name || name
         @results = {}
       end
 
       # A context over an event: the native one, or the wire document as a hash.
-      def self.from_ffi_event(event, handler_name = "") = new(event, handler_name)
+      def self.from_ffi_event(event, handler_name = nil) = new(event, handler_name:)
+
+      # The callable of the template.
+      def handler_name = @handler_name ||= @event.handler_callable.to_s
 
       def task_uuid = @event.task_uuid
       def step_uuid = @event.step_uuid
@@ -46,14 +55,14 @@ module TaskerCore
       def is_last_retry? = retry_count >= max_retries - 1
 
       # The task's context.
-      def input_data = @input_data ||= Serialization.load(@event.context_json)
+      def input_data = @input_data ||= read(:context) || {}
       alias context input_data
 
       # `handler.initialization` of the step.
-      def step_config = @step_config ||= Serialization.load(@event.initialization_json)
+      def step_config = @step_config ||= read(:initialization) || {}
 
       # Inputs of a batch worker; empty for other steps.
-      def step_inputs = @step_inputs ||= Serialization.load(@event.inputs_json)
+      def step_inputs = @step_inputs ||= read(:inputs) || {}
 
       # A field of the task's context; nil if absent.
       def get_input(key) = input_data[key.to_s]
@@ -73,15 +82,19 @@ module TaskerCore
       # The computed value of a direct or indirect dependency; nil if there is none.
       def get_dependency_result(step)
         name = step.to_s
-        @results.fetch(name) do
-          raw = @event.dependency_json(name)
-          @results[name] = raw.nil? ? nil : Serialization.load(raw)
-        end
+        @results.fetch(name) { @results[name] = read(:dependency, name) }
       end
 
       # A field inside the value of a dependency; nil if any part is absent.
+      #
+      # @param path keys of hashes, indexes of lists
       def get_dependency_field(step, *path)
-        path.inject(get_dependency_result(step)) { |value, key| value.is_a?(Hash) ? value[key.to_s] : nil }
+        path.inject(get_dependency_result(step)) do |value, key|
+          case value
+          when Hash then value[key.to_s]
+          when Array then key.is_a?(Integer) ? value[key] : nil
+          end
+        end
       end
 
       # Names of all dependencies that have a result.
@@ -96,11 +109,7 @@ module TaskerCore
       def dependency_results = task_sequence_step.dependency_results
 
       # The whole event as objects.
-      def task_sequence_step
-        @task_sequence_step ||= Models::TaskSequenceStepWrapper.new(
-          Serialization.load(@event.to_json)["task_sequence_step"] || {}
-        )
-      end
+      def task_sequence_step = @task_sequence_step ||= Models::TaskSequenceStepWrapper.new(sequence)
 
       def task = task_sequence_step.task
       def workflow_step = task_sequence_step.workflow_step
@@ -110,7 +119,7 @@ module TaskerCore
       def checkpoint
         return nil unless has_checkpoint?
 
-        @checkpoint ||= @event.checkpoint_json&.then { |raw| Serialization.load(raw) }
+        @checkpoint ||= read(:checkpoint)
       end
 
       def has_checkpoint? = @event.checkpoint?
@@ -127,6 +136,22 @@ module TaskerCore
       # Writes lines that carry task, step and attempt.
       def logger
         Logger.with(task_uuid:, step: step_name, attempt: retry_count + 1, correlation_id:)
+      end
+
+      private
+
+      # A part of the event: of a document as it is, of the core's parsed.
+      def read(part, *of)
+        return @event.part(part, *of) if @event.is_a?(Models::DocumentEvent)
+
+        text = @event.public_send(:"#{part}_json", *of)
+        text.nil? ? nil : Indifferent.of(Serialization.load(text))
+      end
+
+      def sequence
+        return @event.sequence if @event.is_a?(Models::DocumentEvent)
+
+        Indifferent.of(Serialization.load(@event.to_json)["task_sequence_step"] || {})
       end
     end
   end

@@ -1,0 +1,7 @@
+# frozen_string_literal: true
+
+module TaskerCore
+  module Worker
+    InProcessDomainEventPoller = DomainEvents::InProcessDomainEventPoller
+  end
+end
