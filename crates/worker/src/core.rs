@@ -830,11 +830,6 @@ mod tests {
             }
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn the_newest_signals_are_kept_for_a_host_that_takes_none() {
