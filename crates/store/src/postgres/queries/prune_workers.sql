@@ -1,2 +1,2 @@
 -- The history of a task that is still there names no worker any more that has been gone for as long.
-DELETE FROM workers WHERE gone AND seen_at < $1 AND id NOT IN (SELECT worker FROM held)
+DELETE FROM workers WHERE gone AND seen_at < $1 AND NOT EXISTS (SELECT 1 FROM held WHERE held.worker = workers.id)
