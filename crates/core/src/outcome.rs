@@ -49,11 +49,11 @@ pub fn expansion(workflow: &Workflow, step: Index, result: &str) -> Result<Optio
 }
 
 /// The outcome a result carries under `key`, and the rest of the result.
-fn carried(result: &str, key: &str) -> Result<(Map<String, Value>, Map<String, Value>), String> {
+fn carried(result: &str, key: &str) -> Result<[Map<String, Value>; 2], String> {
     let value: Value = serde_json::from_str(result).map_err(|e| format!("the result is not JSON: {e}"))?;
     match value {
         Value::Object(mut result) => match result.remove(key) {
-            Some(Value::Object(outcome)) => Ok((outcome, result)),
+            Some(Value::Object(outcome)) => Ok([outcome, result]),
             Some(_) => Err(format!("`{key}` is not an object")),
             None => Err(format!("the result carries no `{key}`; return one from the handler")),
         },
@@ -67,7 +67,7 @@ fn text<'a>(outcome: &'a Map<String, Value>, key: &str) -> Result<&'a str, Strin
 
 fn decision(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion, String> {
     let graph = &workflow.graph;
-    let (outcome, _) = carried(result, "decision_point_outcome")?;
+    let [outcome, _] = carried(result, "decision_point_outcome")?;
     match text(&outcome, "type")? {
         "no_branches" => return Ok(Expansion::Decision(Vec::new())),
         "create_steps" => {}
@@ -109,7 +109,7 @@ fn decision(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion,
 
 fn batch(workflow: &Workflow, step: Index, result: &str) -> Result<Expansion, String> {
     let graph = &workflow.graph;
-    let (outcome, mut rest) = carried(result, "batch_processing_outcome")?;
+    let [outcome, mut rest] = carried(result, "batch_processing_outcome")?;
     let config = workflow.template.steps[usize::from(step)].batch.as_ref();
     let kind = text(&outcome, "type")?;
     let named = match outcome.get("worker_template_name").and_then(Value::as_str) {

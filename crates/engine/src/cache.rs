@@ -127,7 +127,7 @@ mod tests {
     fn a_task_that_was_asked_for_outlives_a_hundred_thousand_others() {
         let cache = Cache::default();
         let yaml = "name: t\nsteps: [{name: a, handler: h}]";
-        let workflow = Arc::new(tasker_store::compile(yaml, "t.yaml", None).unwrap());
+        let workflow = Arc::new(tasker_store::compile(yaml, "t.yaml", None).expect("a template"));
         let keep = |id| {
             let info = TaskInfo {
                 id,

@@ -997,9 +997,9 @@ impl Loop {
     fn try_aside(&mut self, shared: &Shared, sessions: &[Arc<Session>], is_hurried: bool) {
         let uptime = shared.clock.uptime();
         let is_due = |aside: &Aside| is_hurried || aside.due <= uptime;
-        let (due, later) = std::mem::take(&mut self.aside).into_iter().partition(is_due);
+        let (due, later): (Vec<Aside>, _) = std::mem::take(&mut self.aside).into_iter().partition(is_due);
         self.aside = later;
-        for Aside { request, pause, .. } in Vec::from(due) {
+        for Aside { request, pause, .. } in due {
             let before = self.aside.len();
             self.commit(shared, vec![request], sessions, &[], &[], shared.clock.now());
             for again in &mut self.aside[before..] {
@@ -1142,7 +1142,7 @@ mod tests {
         let answer = shared.submit(vec![Op::Draining { worker: 1 }]).remove(0);
         shared.close();
         run(&shared);
-        let error = answer.recv_timeout(PATIENCE).expect("an answer").unwrap_err();
+        let error = answer.recv_timeout(PATIENCE).expect("an answer").expect_err("a refusal");
         assert_eq!(error.code, "engine_closed");
     }
 }

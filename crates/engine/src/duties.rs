@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// is not worth more writes.
 const NOTE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
+type Run = Box<dyn FnMut(&Shared) -> Option<Duration> + Send>;
+
 /// Something to be done again and again.
 pub(crate) struct Duty {
     /// What the doctor calls it.
@@ -26,7 +28,7 @@ pub(crate) struct Duty {
     /// Only where workers run: a server without any is free of it.
     pub(crate) needs_workers: bool,
     /// Does it; gives when to do it next, if not after the usual time.
-    pub(crate) run: Box<dyn FnMut(&Shared) -> Option<Duration> + Send>,
+    pub(crate) run: Run,
 }
 
 /// Does the duties when they are due, until the engine closes.

@@ -124,7 +124,7 @@ mod tests {
 
     fn ended_task(shared: &Shared) {
         let yaml = "name: t\nsteps: [{name: a, handler: h}]";
-        let workflow = Arc::new(compile(yaml, "t.yaml", None).unwrap());
+        let workflow = Arc::new(compile(yaml, "t.yaml", None).expect("a template"));
         let t = &workflow.template;
         let identity = (t.namespace.clone(), t.name.clone(), t.version.clone());
         let source = TemplateSource { path: "t.yaml".into(), source: yaml.into(), environment: None, identity };
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_ahead_of_the_store_removes_nothing_until_it_has_stood_for_a_while() {
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open("sqlite::memory:").unwrap());
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open("sqlite::memory:").expect("a store"));
         at(&store, Clock::standing(0, NOW, 0), |shared| (ended_task(shared), ended_task(shared)));
-        let left = || store.tasks(&TaskFilter::default()).unwrap().1;
-        let mut duty = duty(30).unwrap();
+        let left = || store.tasks(&TaskFilter::default()).expect("a list").1;
+        let mut duty = duty(30).expect("a duty");
         // Forty days ahead of what was written last; and set forward while the process runs.
         let jumped = Clock::standing(0, NOW, NOW);
         jumped.follow(NOW + 40 * DAY_MS);

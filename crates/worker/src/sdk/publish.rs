@@ -208,11 +208,11 @@ fn guarded(event: &str, call: impl FnOnce()) {
     }
 }
 
+/// Payload and metadata.
+type Made = (Value, Map<String, Value>);
+
 /// What a publisher makes of an event; nothing if it holds it back.
-fn publish(
-    publisher: &dyn EventPublisher,
-    context: &PublishContext,
-) -> Result<Option<(Value, Map<String, Value>)>, PublishError> {
+fn publish(publisher: &dyn EventPublisher, context: &PublishContext) -> Result<Option<Made>, PublishError> {
     if !publisher.should_publish(context) {
         return Ok(None);
     }
