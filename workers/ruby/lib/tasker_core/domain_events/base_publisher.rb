@@ -20,9 +20,9 @@ module TaskerCore
       class << self
         # Publisher classes of programs that are loaded.
         def written
-          found = [self]
-          found.each { |publisher| found.concat(publisher.subclasses) }
-          found.reject { |publisher| publisher.name.to_s.start_with?("TaskerCore::") }
+          found = ObjectSpace.each_object(singleton_class).reject(&:singleton_class?)
+          found.reject! { |publisher| publisher.name.to_s.start_with?("TaskerCore::") }
+          found.sort_by { |publisher| publisher.name.to_s }
         end
       end
 

@@ -38,9 +38,10 @@ module TaskerCore
         # Handler classes that are loaded, in the order they were written; classes of this library and those whose
         # constant stands for another class by now are left out.
         def loaded
-          found = [self]
-          found.each { |handler| found.concat(handler.subclasses.reverse) }
-          found.reject { |handler| ours?(handler) || outdated?(handler) }
+          # One look at all classes: ActiveSupport before 7 has its own `subclasses`, which takes such a look for each class.
+          found = ObjectSpace.each_object(singleton_class).reject(&:singleton_class?)
+          found.reject! { |handler| ours?(handler) || outdated?(handler) }
+          found.sort_by { |handler| handler.instance_variable_get(:@tasker_order) || 0 }
         end
 
         # Whether a class is one of this library's own bases.
@@ -74,6 +75,7 @@ module TaskerCore
           super
           at = caller_locations(1, 50).find { |place| !place.path.start_with?(OURS) && place.label != "inherited" }
           handler.instance_variable_set(:@tasker_file, at&.absolute_path || at&.path)
+          handler.instance_variable_set(:@tasker_order, Process.clock_gettime(Process::CLOCK_MONOTONIC, :nanosecond))
         end
 
         # A class that was reloaded lives on until it is collected.
