@@ -217,4 +217,5 @@ def test_random_values_cross_every_language_unchanged(fleet: Fleet) -> None:
         for created, value in zip(fleet.client.create_tasks(requests), values):
             fleet.client.wait(created["task_uuid"], 30)
             result = fleet.client.get_step(created["task_uuid"], "s")["result"]
-            assert json.dumps(result) == json.dumps(value), language
+            # A step that returns nothing has an empty result.
+            assert json.dumps(result) == json.dumps({} if value is None else value), language

@@ -26,7 +26,7 @@ Gem::Specification.new do |spec|
   spec.bindir = "exe"
   spec.executables = %w[tasker tasker-ruby]
   # Handlers rely on its extensions of Ruby's own classes; 6.1 is what Debian 12 has.
-  spec.add_dependency "activesupport", ">= 6.1"
+  spec.add_dependency "activesupport", ">= 6.1", "< 9"
   # Handlers of HTTP services use it; 1.1 is what Debian 12 has.
   spec.add_dependency "faraday", ">= 1.1", "< 3"
 
